@@ -238,11 +238,13 @@ fn kills_of_the_appliance_and_of_the_mail_server_lose_no_mail() {
         }
     }
     assert!(order.is_sorted(), "out of order: {order:?}");
-    assert_eq!(order.len(), all.len(), "an event under two ids");
+    // The server's log may lack what it took just before it was killed.
+    let arrived: Vec<i64> = contents.values().flatten().copied().collect();
+    assert_eq!(arrived.len(), all.len(), "an event under two ids");
     eprintln!(
         "{} kills of each: {} events in {} mails, {} duplicates by id",
         rounds(),
-        order.len(),
+        arrived.len(),
         contents.len(),
         taken.len() - seen.len()
     );

@@ -225,7 +225,7 @@ fn make_certificates(home: &Path) {
     openssl(&[&["req"], &key[..], &ca[..], &["-addext", "basicConstraints=critical,CA:TRUE"][..]].concat());
     for (name, host, days) in [
         ("server", "DNS:localhost,IP:127.0.0.1", "30"),
-        ("expired", "IP:127.0.0.1", "-1"),
+        ("expired", "IP:127.0.0.1", "0"),
         ("misnamed", "DNS:other", "30"),
     ] {
         let (key_file, request, certificate) =
