@@ -143,9 +143,11 @@ fn a_full_mailbox_delays_a_mail_and_an_unknown_recipient_parks_it() {
             "\"full@example.test\", \"you@example.test\"",
             "title = \"{{ severity }}: {{ title }}\"",
         )
-        + &channel("gone", &url, "\"nobody@example.test\"", "");
+        + &channel("gone", &url, "\"nobody@example.test\"", "")
+        // It fails for as many changes as happen, and for no sample.
+        + &channel("words", &url, "\"me@example.test\"", "text = \"{{ 100 // (changes|length - 25) }}\"");
     let portscan = Portscan::new(&lab, &config);
-    begin(&portscan, 2);
+    begin(&portscan, 3);
     server.limit_full(1);
     happen(&portscan, 0);
     let running = portscan.start();
@@ -166,6 +168,16 @@ fn a_full_mailbox_delays_a_mail_and_an_unknown_recipient_parks_it() {
     });
     assert_eq!(parked["channel"], "gone", "{parked}");
     assert!(parked["reason"].as_str().unwrap().contains("550 5.1.1"), "{parked}");
+
+    let words = eventually(LONG, "the template fails", || {
+        Some(channel("words")).filter(|channel| channel["delivered"] == 1)
+    });
+    assert!(words["template_error"].as_str().unwrap().contains("text: line 1 of the template: "), "{words}");
+    let built_in = eventually(LONG, "the mail is there", || server.mails("me").pop());
+    assert!(
+        built_in["bodies"]["plain"].as_str().unwrap().contains("port 1/tcp opened, unexpected"),
+        "{built_in}"
+    );
 
     server.limit_full(100_000_000);
     let mails = eventually(LONG, "the mailbox is emptied", || {
