@@ -154,9 +154,9 @@ properties: ## test the engine on CASES (200000) simulated hosts, dozing ones in
 	  without_loss_the_report_is_the_truth faults_of_this_machine_are_never_verdicts whatever_dozes_is_found
 
 alerts: export PORTSCAN_TEST_ALERT_KILLS ?= 40
-alerts: setup ## send a thousand alerts to a failing receiver while the appliance is killed: some minutes
+alerts: setup ## send a thousand alerts to failing receivers, and by mail, while they are killed: some minutes
 	$(CARGO) test --locked --test integration --no-run
-	$(AS_ROOT) $(CARGO) test --locked --offline --test integration -- --nocapture delivery::channels::kills
+	$(AS_ROOT) $(CARGO) test --locked --offline --test integration -- --nocapture delivery::channels::kills delivery::mail::kills
 
 siege: export PORTSCAN_TEST_SIEGE ?= 10
 siege: export PORTSCAN_TEST_KILLS ?= 900

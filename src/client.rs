@@ -8,6 +8,7 @@ use std::{
     future::Future,
     io,
     net::{SocketAddr, SocketAddrV6},
+    path::Path,
     pin::Pin,
     sync::{Arc, OnceLock},
     task::{Context, Poll},
@@ -30,9 +31,12 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 
+use tokio_rustls::rustls::ClientConfig;
+
 use crate::{
     model::{Address, one_line, without_secrets},
     resolve::{Resolve, ResolveError},
+    tls,
 };
 
 /// The longest head of a response, in bytes: fifty times lanscan's.
@@ -138,8 +142,10 @@ struct Connectors {
     connector: HttpConnector<Lookup>,
     plain: legacy::Client<HttpConnector<Lookup>, RequestBody>,
     /// Made when first needed: the certificates of the authorities take memory that http never uses.
-    tls: OnceLock<legacy::Client<HttpsConnector<HttpConnector<Lookup>>, RequestBody>>,
+    tls: OnceLock<SecureClient>,
 }
+
+type SecureClient = legacy::Client<HttpsConnector<HttpConnector<Lookup>>, RequestBody>;
 
 impl HttpClient {
     /// A client that looks names up with this resolver.
@@ -149,6 +155,16 @@ impl HttpClient {
         connector.enforce_http(false);
         connector.set_nodelay(true);
         Self(Arc::new(Connectors { plain: build(connector.clone()), connector, tls: OnceLock::new() }))
+    }
+
+    /// The same client, which trusts the authorities of this file (PEM) in place of the machine's.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be used.
+    pub fn trusting(&self, ca_file: &Path) -> io::Result<Self> {
+        let connector = self.0.connector.clone();
+        let tls = build(secured(connector.clone(), &*tls::client_config(Some(ca_file))?));
+        Ok(Self(Arc::new(Connectors { plain: build(connector.clone()), connector, tls: tls.into() })))
     }
 
     /// Returns the body of a resource.
@@ -221,12 +237,21 @@ impl HttpClient {
             sent = Some(body);
         }
         let request = builder.body(sent.unwrap_or_else(|| whole(Bytes::new()))).map_err(|_| bad())?;
-        let response = if secure {
-            self.0.tls.get_or_init(|| build(tls(self.0.connector.clone()))).request(request).await
-        } else {
-            self.0.plain.request(request).await
-        };
+        let response =
+            if secure { self.secure()?.request(request).await } else { self.0.plain.request(request).await };
         response.map_err(|error| failure(&error))
+    }
+}
+
+impl HttpClient {
+    /// The client for https, made when it is first needed.
+    fn secure(&self) -> Result<&SecureClient, ClientError> {
+        if let Some(client) = self.0.tls.get() {
+            return Ok(client);
+        }
+        let failed = |error: io::Error| ClientError::Unreachable(one_line(&error.to_string(), MAX_TEXT));
+        let config = tls::client_config(None).map_err(failed)?;
+        Ok(self.0.tls.get_or_init(|| build(secured(self.0.connector.clone(), &config))))
     }
 }
 
@@ -245,12 +270,8 @@ fn build<C: Connect + Clone>(connector: C) -> legacy::Client<C, RequestBody> {
         .build(connector)
 }
 
-/// Trusts the authorities that the machine trusts, its owner's own included; without any certificates on the
-/// machine it trusts Mozilla's.
-fn tls(connector: HttpConnector<Lookup>) -> HttpsConnector<HttpConnector<Lookup>> {
-    let builder = HttpsConnectorBuilder::new()
-        .with_native_roots()
-        .unwrap_or_else(|_| HttpsConnectorBuilder::new().with_webpki_roots());
+fn secured(connector: HttpConnector<Lookup>, config: &ClientConfig) -> HttpsConnector<HttpConnector<Lookup>> {
+    let builder = HttpsConnectorBuilder::new().with_tls_config(config.clone());
     builder.https_only().enable_http1().wrap_connector(connector)
 }
 

@@ -26,8 +26,8 @@
 //! | 5 | [`app`], [`cli`] | what is started in which order, how it stops; the command line |
 //! | 4 | [`http`] | the server, its bounds, the APIs, the page |
 //! | 3 | [`service`] | the tasks: feeds, agenda, runner, scanner |
-//! | 2 | [`net`], [`store`], [`feed`], [`client`], [`metrics`], [`services`], [`advice`], [`vendor`], [`nmap`], [`syslog`] | one outside thing each: sockets, SQLite, lanscan's JSON, HTTP, Prometheus, IANA's names, what is known of ports, the IEEE's names, nmap's files, syslog servers |
-//! | 1 | [`engine`], [`alerts`], [`config`], [`clock`], [`resolve`], [`data_dir`], [`identify`] | decisions without I/O, the traits of what is injected, to which user the appliance's files belong, and what a greeting says of its service and device |
+//! | 2 | [`net`], [`store`], [`feed`], [`client`], [`metrics`], [`services`], [`advice`], [`vendor`], [`nmap`], [`syslog`], [`smtp`] | one outside thing each: sockets, SQLite, lanscan's JSON, HTTP, Prometheus, IANA's names, what is known of ports, the IEEE's names, nmap's files, syslog servers, mail servers |
+//! | 1 | [`engine`], [`alerts`], [`config`], [`clock`], [`resolve`], [`data_dir`], [`tls`], [`identify`] | decisions without I/O, the traits of what is injected, to which user the appliance's files belong, which certificates are trusted, and what a greeting says of its service and device |
 //! | 0 | [`model`] | the values that all layers share |
 //!
 //! ## Three habits
@@ -77,6 +77,8 @@ pub mod nmap;
 pub mod resolve;
 pub mod service;
 pub mod services;
+pub mod smtp;
 pub mod store;
 pub mod syslog;
+pub mod tls;
 pub mod vendor;

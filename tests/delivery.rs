@@ -1,6 +1,7 @@
 //! From a port that opens to the message that tells of it, on the owner's own channels.
 
 mod channels;
+mod mail;
 mod receivers;
 
 use std::time::Duration;

@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 
 use crate::model::{
-    Address, AlertKind, AlertSeverity, ChangeEvent, ChangeKind, DeviceKey, PortSet, one_line,
+    Address, AdviceLevel, AlertKind, AlertSeverity, ChangeEvent, ChangeKind, DeviceKey, PortSet, Protocol,
+    one_line,
 };
 
 /// The most lines of a text: a phone shows fewer, and who needs all of a digest opens the page.
-const MOST_LINES: usize = 20;
+pub(super) const MOST_LINES: usize = 20;
 
 /// The most characters of a device's name, which comes from the network.
 const MOST_NAME: usize = 60;
@@ -40,6 +41,32 @@ pub struct AlertChange {
     pub severity: AlertSeverity,
     /// The device's name, as the network says it.
     pub name: Option<String>,
+    /// What is known of its ports: of some, if there are many.
+    pub explanations: Vec<PortExplanation>,
+}
+
+/// What is known of a port that an alert tells of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortExplanation {
+    /// The port's protocol.
+    pub protocol: Protocol,
+    /// 0 to 65535.
+    pub port: u16,
+    /// How much it matters if it is open.
+    pub level: AdviceLevel,
+    /// What listens there, and how certain that is, as `usually Telnet`; may hold words of the network.
+    pub what: String,
+    /// What can go wrong, and how to close or to secure it, in whole sentences; empty where there is nothing to do.
+    pub advice: String,
+}
+
+impl PortExplanation {
+    /// All of it, as one line.
+    pub(super) fn sentence(&self) -> String {
+        let what = one_line(&self.what, MOST_IDENTITY);
+        let end = if self.advice.is_empty() { String::new() } else { format!(". {}", self.advice) };
+        format!("{}/{}: {what}{end}", self.port, self.protocol.as_str())
+    }
 }
 
 /// A message on its way to a channel.
@@ -74,6 +101,12 @@ impl AlertMessage {
     /// The device, if it tells of one alone.
     pub fn device(&self) -> Option<&DeviceKey> {
         one_device(&self.changes)
+    }
+
+    /// The lines of its text, each with what explains it.
+    pub(super) fn explained_lines(&self) -> impl Iterator<Item = (&str, &[PortExplanation])> {
+        let explained = self.changes.iter().take(MOST_LINES).map(|change| &change.explanations[..]);
+        self.text.lines().zip(explained.chain(std::iter::repeat(&[][..])))
     }
 }
 
@@ -231,7 +264,6 @@ fn text(changes: &[AlertChange], is_one_device: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Protocol;
 
     fn change(id: i64, device: u8, kind: ChangeKind, resolves: Option<i64>) -> AlertChange {
         let address = format!("192.0.2.{device}").parse().unwrap();
@@ -249,6 +281,7 @@ mod tests {
             resolves,
             severity: if resolves.is_some() { AlertSeverity::Low } else { AlertSeverity::High },
             name: (device == 7).then(|| "pri\u{202e}nter\n".to_owned()),
+            explanations: Vec::new(),
         }
     }
 

@@ -11,20 +11,27 @@
 //! | `message.rs` | what a message says |
 //! | `payload.rs`, `shapes.rs` | the request that carries it over HTTP |
 //! | `line.rs` | the line that carries it to a syslog server |
+//! | `mail.rs` | the mail that carries it |
+//! | `template.rs`, `samples.rs` | the owner's own words in place of the built-in ones, and what they are tried on |
 
 mod line;
+mod mail;
 mod message;
 mod outbox;
 mod payload;
+mod samples;
 mod shapes;
 #[cfg(test)]
 mod simulation;
+mod template;
 mod trouble;
 
 pub use self::{
     line::syslog_line,
-    message::{AlertChange, AlertMessage, Origin},
+    mail::{Mail, mail},
+    message::{AlertChange, AlertMessage, Origin, PortExplanation},
     outbox::{ChannelOutbox, OutboxStep, Pace, SavedOutbox},
     payload::{HttpPayload, payload},
+    template::{MessagePart, MessageTemplates, TemplateError},
     trouble::{SavedTrouble, TroubleStep, TroubleWatch},
 };

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::message::{AlertChange, AlertMessage};
+use super::message::{AlertChange, AlertMessage, PortExplanation};
 use crate::model::AlertSeverity;
 
 /// The most characters of a text for Discord, whose limit is 4,096.
@@ -40,6 +40,17 @@ fn change(change: &AlertChange) -> Value {
         "protocol": protocol.map(|protocol| protocol.as_str()),
         "ports": ports.map(ToString::to_string),
         "from": event.kind.previous_address().map(ToString::to_string),
+        "explanations": change.explanations.iter().map(explanation).collect::<Vec<_>>(),
+    })
+}
+
+fn explanation(known: &PortExplanation) -> Value {
+    json!({
+        "protocol": known.protocol.as_str(),
+        "port": known.port,
+        "level": known.level.as_str(),
+        "what": known.what,
+        "advice": known.advice,
     })
 }
 

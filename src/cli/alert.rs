@@ -71,6 +71,7 @@ struct Channel {
     state: String,
     pending: usize,
     error: Option<String>,
+    template_error: Option<String>,
     last_delivered: Option<jiff::Timestamp>,
 }
 
@@ -152,13 +153,16 @@ fn print(found: &AlertList, out: &mut dyn Write, width: Option<u16>) -> io::Resu
     let shown = |text: &Option<String>| sanitize_for_terminal(text.as_deref().unwrap_or_default());
     let channels = || found.channels.iter();
     let delivered = |channel: &Channel| channel.last_delivered.map(time).unwrap_or_default();
+    let error = |channel: &Channel| {
+        shown(if channel.error.is_some() { &channel.error } else { &channel.template_error })
+    };
     let table = vec![
         Column::fixed("CHANNEL", channels().map(|channel| sanitize_for_terminal(&channel.name))),
         Column::fixed("TYPE", channels().map(|channel| sanitize_for_terminal(&channel.kind))),
         Column::fixed("STATE", channels().map(|channel| sanitize_for_terminal(&channel.state))),
         Column::fixed("PENDING", channels().map(|channel| channel.pending.to_string())),
         Column::fixed("DELIVERED", channels().map(delivered)),
-        Column::folding("ERROR", channels().map(|channel| shown(&channel.error))),
+        Column::folding("ERROR", channels().map(error)),
     ];
     columns::write(out, table, &["DELIVERED", "TYPE"], width)?;
     if found.parked.is_empty() {

@@ -15,11 +15,12 @@ use super::{
 };
 use crate::{
     client::HttpClient,
-    config::{self, Config, Machine, Overrides, Severity, check},
+    config::{self, ChannelKind, Config, Machine, Overrides, Severity, check},
     data_dir::{Obstacle, obstacle, read_secret, strangers},
     http::{self, BindError, Token, TokenError},
     model::one_line,
     store,
+    tls::read_authorities,
 };
 
 /// The directory of the credentials that a unit loads (`LoadCredential=`), for as long as the unit runs.
@@ -130,14 +131,33 @@ fn unusable_secrets(config: &Config) -> Vec<String> {
             "channel {channel}: {key} {shown}: {error}; put the secret there as one line, or mend the path"
         ))
     };
-    secrets(config).filter_map(unusable).collect()
+    secrets(config).filter_map(unusable).chain(unusable_authorities(config)).collect()
+}
+
+/// Returns why the authorities that channels trust cannot be used, where that is so.
+fn unusable_authorities(config: &Config) -> impl Iterator<Item = String> {
+    config.channels.iter().filter_map(|channel| {
+        let file = channel.ca_file.as_deref()?;
+        let error = read_authorities(file).err()?;
+        let (name, shown) = (&channel.name, file.display());
+        Some(format!(
+            "channel {name}: ca_file {shown}: {error}; put the authority's certificate there as PEM, or mend the path"
+        ))
+    })
 }
 
 /// The files with the secrets of alert channels, with the channel's name and the key.
 fn secrets(config: &Config) -> impl Iterator<Item = (&str, &'static str, &Path)> {
     config.channels.iter().flat_map(|channel| {
-        let files =
-            [("token_file", channel.token_file.as_deref()), ("sign_file", channel.sign_file.as_deref())];
+        let password_file = match &channel.kind {
+            ChannelKind::Email(mail) => mail.password_file.as_deref(),
+            _ => None,
+        };
+        let files = [
+            ("token_file", channel.token_file.as_deref()),
+            ("sign_file", channel.sign_file.as_deref()),
+            ("password_file", password_file),
+        ];
         files.into_iter().filter_map(|(key, file)| Some((channel.name.as_str(), key, file?)))
     })
 }
@@ -167,6 +187,13 @@ fn closed_to(service: &ServiceUser, config: &Config, file: &Path) -> Vec<String>
                  \"{CREDENTIALS}/portscan.service/token\" here{name_user}"
             )
         });
+    }
+    for channel in &config.channels {
+        if let Some(file) = channel.ca_file.as_deref() {
+            look("ca_file", file, FileAccess::Read, &|path| {
+                format!("Open it to all, for it holds no secret: chmod a+r {path}{name_user}")
+            });
+        }
     }
     for (_, key, file) in secrets(config).filter(|(.., file)| !file.starts_with(CREDENTIALS)) {
         look(key, file, FileAccess::Read, &|path| {

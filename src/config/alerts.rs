@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use super::{
     channel::{AlertRule, ChannelConfig, ChannelKind, SyslogFormat, WebhookShape},
-    parse,
+    mail, parse,
     table::Section,
 };
-use crate::model::{AlertKind, AlertSeverity};
+use crate::{
+    alerts::{MessagePart, MessageTemplates},
+    model::{AlertKind, AlertSeverity},
+};
 
 /// The most channels: each keeps messages in memory, on a machine with 1 GB.
 const MOST_CHANNELS: usize = 16;
@@ -35,11 +38,16 @@ enum TypeKey {
     Ntfy,
     Webhook,
     Syslog,
+    Email,
 }
 
 fn channel(section: &mut Section<'_, '_>, names: &mut Vec<String>) -> Option<ChannelConfig> {
-    const TYPES: [(&str, TypeKey); 3] =
-        [("ntfy", TypeKey::Ntfy), ("webhook", TypeKey::Webhook), ("syslog", TypeKey::Syslog)];
+    const TYPES: [(&str, TypeKey); 4] = [
+        ("ntfy", TypeKey::Ntfy),
+        ("webhook", TypeKey::Webhook),
+        ("syslog", TypeKey::Syslog),
+        ("email", TypeKey::Email),
+    ];
     let name = section.required("name", "\"phone\"", parse::channel_name);
     // Its name is taken even if the rest is faulty, so that a rule that refers to it is not at fault, too.
     if let Some(name) = &name {
@@ -52,6 +60,7 @@ fn channel(section: &mut Section<'_, '_>, names: &mut Vec<String>) -> Option<Cha
     let kind = section.required("type", "\"ntfy\"", |text| parse::word(text, "a type of channel", &TYPES));
     let (schemes, example): (&[&str], _) = match kind {
         Some(TypeKey::Syslog) => (&["udp", "tcp"], "\"udp://192.0.2.1:514\""),
+        Some(TypeKey::Email) => (&mail::SCHEMES, "\"smtps://mail.example.org:465\""),
         Some(TypeKey::Ntfy) => (&["http", "https"], "\"https://ntfy.sh/my-topic\""),
         _ => (&["http", "https"], "\"https://192.0.2.1/path\""),
     };
@@ -64,7 +73,13 @@ fn channel(section: &mut Section<'_, '_>, names: &mut Vec<String>) -> Option<Cha
     let quiet = section.one("quiet", parse::quiet_hours);
     let group = section.one("group", parse::duration).unwrap_or(GROUP);
     let burst = section.one("burst", parse::message_count).unwrap_or(BURST);
-    let speaks_http = !matches!(kind, Some(TypeKey::Syslog));
+    let templates = MessageTemplates {
+        title: section.one("title", |text| MessageTemplates::check(MessagePart::Title, text)),
+        text: section.one("text", |text| MessageTemplates::check(MessagePart::Text, text)),
+    };
+    let speaks_tls = !matches!(kind, Some(TypeKey::Syslog));
+    let ca_file = speaks_tls.then(|| section.one("ca_file", parse::path)).flatten();
+    let speaks_http = speaks_tls && !matches!(kind, Some(TypeKey::Email));
     let token_file = speaks_http.then(|| section.one("token_file", parse::path)).flatten();
     let is_webhook = matches!(kind, Some(TypeKey::Webhook) | None);
     let sign_file = is_webhook.then(|| section.one("sign_file", parse::path)).flatten();
@@ -72,7 +87,9 @@ fn channel(section: &mut Section<'_, '_>, names: &mut Vec<String>) -> Option<Cha
         is_webhook.then(|| section.one("shape", |text| parse::word(text, "a shape", &WebhookShape::ALL)));
     let format = matches!(kind, Some(TypeKey::Syslog) | None)
         .then(|| section.one("format", |text| parse::word(text, "a format of syslog", &SyslogFormat::ALL)));
+    let mail = matches!(kind, Some(TypeKey::Email)).then(|| mail::read(section, url.as_ref())).flatten();
     let kind = match kind? {
+        TypeKey::Email => ChannelKind::Email(mail?),
         TypeKey::Ntfy => ChannelKind::Ntfy,
         TypeKey::Webhook => ChannelKind::Webhook { shape: shape.flatten().unwrap_or(WebhookShape::Generic) },
         TypeKey::Syslog => ChannelKind::Syslog { format: format.flatten().unwrap_or(SyslogFormat::Rfc5424) },
@@ -83,7 +100,14 @@ fn channel(section: &mut Section<'_, '_>, names: &mut Vec<String>) -> Option<Cha
     {
         section.fault_of("url", "this URL names no topic; write it as \"https://ntfy.sh/my-topic\"");
     }
-    Some(ChannelConfig { name: name?, kind, url, token_file, sign_file, quiet, group, burst })
+    if ca_file.is_some() && ["http://", "smtp://"].iter().any(|scheme| url.reveal().starts_with(scheme)) {
+        section.fault_of(
+            "ca_file",
+            "this channel's URL uses no TLS, so no certificate is checked; drop this key",
+        );
+    }
+    let name = name?;
+    Some(ChannelConfig { name, kind, url, token_file, sign_file, ca_file, templates, quiet, group, burst })
 }
 
 fn rule(section: &mut Section<'_, '_>, names: &[String]) -> Option<AlertRule> {

@@ -4,7 +4,10 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 use jiff::civil::Time;
 
-use crate::model::{Address, AlertKind, AlertSeverity, Mac, TargetSpec};
+use crate::{
+    alerts::MessageTemplates,
+    model::{Address, AlertKind, AlertSeverity, Mac, TargetSpec},
+};
 
 /// One receiver of alerts.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +22,10 @@ pub struct ChannelConfig {
     pub token_file: Option<PathBuf>,
     /// A file that holds the key with which webhooks are signed.
     pub sign_file: Option<PathBuf>,
+    /// The authorities (PEM) that are trusted in place of the machine's.
+    pub ca_file: Option<PathBuf>,
+    /// The owner's words in place of the built-in ones.
+    pub templates: MessageTemplates,
     /// When messages are held; none is dropped.
     pub quiet: Option<QuietHours>,
     /// How long a message waits for further events; default 30 s.
@@ -42,6 +49,8 @@ pub enum ChannelKind {
         /// What the line looks like.
         format: SyslogFormat,
     },
+    /// A mail to each recipient.
+    Email(MailConfig),
 }
 
 /// What the JSON of a webhook looks like.
@@ -68,6 +77,32 @@ pub enum SyslogFormat {
     Rfc5424,
     /// The older one, which some receivers alone understand.
     Rfc3164,
+}
+
+/// How a mail server is spoken with, and for whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MailConfig {
+    /// How the connection is secured.
+    pub security: MailSecurity,
+    /// The sender's address.
+    pub from: String,
+    /// The recipients' addresses: 1 to 20, unique.
+    pub to: Vec<String>,
+    /// The user, if the server asks for one; then there is a password, too.
+    pub user: Option<String>,
+    /// A file that holds that user's password.
+    pub password_file: Option<PathBuf>,
+}
+
+/// How the connection to a mail server is secured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MailSecurity {
+    /// TLS from the start (RFC 8314).
+    Tls,
+    /// STARTTLS, without which nothing is sent (RFC 3207).
+    StartTls,
+    /// None.
+    Clear,
 }
 
 /// A channel's URL. All of it but the scheme and the host may be a secret, so only these are displayed.
@@ -106,6 +141,7 @@ impl ChannelKind {
             Self::Ntfy => "ntfy",
             Self::Webhook { .. } => "webhook",
             Self::Syslog { .. } => "syslog",
+            Self::Email(_) => "email",
         }
     }
 }
@@ -143,6 +179,26 @@ impl SyslogFormat {
         match self {
             Self::Rfc5424 => "rfc5424",
             Self::Rfc3164 => "rfc3164",
+        }
+    }
+}
+
+impl MailSecurity {
+    /// What a URL asks for.
+    pub(super) fn of(url: &str) -> Self {
+        match url.split_once("://") {
+            Some(("smtps", _)) => Self::Tls,
+            Some(("smtp+starttls", _)) => Self::StartTls,
+            _ => Self::Clear,
+        }
+    }
+
+    /// The port where the URL has none.
+    pub const fn default_port(self) -> u16 {
+        match self {
+            Self::Tls => 465,
+            Self::StartTls => 587,
+            Self::Clear => 25,
         }
     }
 }

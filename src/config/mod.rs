@@ -9,7 +9,7 @@
 //! | `table.rs` | walks a TOML table, knows lines, suggests the nearest key |
 //! | `parse.rs` | one text to one checked value |
 //! | `file.rs`, `env.rs` | the layers: which keys and variables there are |
-//! | `channel.rs`, `alerts.rs` | where alerts go and which; their keys in the file |
+//! | `channel.rs`, `alerts.rs`, `mail.rs` | where alerts go and which; their keys in the file |
 //! | `load.rs` | the order of the layers; the one function that reads the disk |
 //! | `check.rs` | does it fit this machine? for `check-config` |
 //! | `show.rs` | the effective configuration, as a file again |
@@ -23,6 +23,7 @@ mod env;
 mod error;
 mod file;
 mod load;
+mod mail;
 mod parse;
 mod show;
 mod table;
@@ -40,7 +41,10 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use tracing::level_filters::LevelFilter;
 
 pub use self::{
-    channel::{AlertRule, ChannelConfig, ChannelKind, ChannelUrl, QuietHours, SyslogFormat, WebhookShape},
+    channel::{
+        AlertRule, ChannelConfig, ChannelKind, ChannelUrl, MailConfig, MailSecurity, QuietHours,
+        SyslogFormat, WebhookShape,
+    },
     check::{Finding, Machine, Severity, check},
     error::{ConfigError, Fault, Place},
     load::{DEFAULT_PATH, Overrides},

@@ -333,7 +333,8 @@ pub(super) fn channel_url(text: &str, schemes: &[&str], example: &str) -> Parsed
     let authority = uri.authority().filter(|authority| !authority.host().is_empty());
     let authority = authority.ok_or_else(|| format!("this URL names no host; write it as {example}"))?;
     if authority.as_str().contains('@') {
-        return Err("write the URL without a user and a password; a secret belongs in token_file".to_owned());
+        return Err("write the URL without a user and a password; a secret belongs in a file (token_file, password_file)"
+            .to_owned());
     }
     if authority.as_str().ends_with(':')
         || (authority.port_u16().is_none() && authority.as_str().rfind(':') > authority.as_str().rfind(']'))

@@ -111,12 +111,25 @@ impl Config {
                 ChannelKind::Ntfy => {}
                 ChannelKind::Webhook { shape } => writeln!(f, "shape = {}", quoted(shape.as_str()))?,
                 ChannelKind::Syslog { format } => writeln!(f, "format = {}", quoted(format.as_str()))?,
+                ChannelKind::Email(mail) => {
+                    writeln!(f, "from = {}\nto = {}", quoted(&mail.from), list(&mail.to))?;
+                    mail.user.as_ref().map_or(Ok(()), |user| writeln!(f, "user = {}", quoted(user)))?;
+                    if let Some(file) = &mail.password_file {
+                        writeln!(f, "password_file = {}", quoted(file.display()))?;
+                    }
+                }
             }
             if let Some(file) = &channel.token_file {
                 writeln!(f, "token_file = {}", quoted(file.display()))?;
             }
             if let Some(file) = &channel.sign_file {
                 writeln!(f, "sign_file = {}", quoted(file.display()))?;
+            }
+            if let Some(file) = &channel.ca_file {
+                writeln!(f, "ca_file = {}", quoted(file.display()))?;
+            }
+            for (key, template) in [("title", &channel.templates.title), ("text", &channel.templates.text)] {
+                template.as_ref().map_or(Ok(()), |text| writeln!(f, "{key} = {}", quoted(text)))?;
             }
             writeln!(f, "group = {}\nburst = {}", duration(channel.group), channel.burst)?;
             channel.quiet.map_or(Ok(()), |quiet| writeln!(f, "quiet = {}", quoted(quiet)))?;

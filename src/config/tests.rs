@@ -496,3 +496,17 @@ fn quiet_hours_may_pass_midnight() {
     let noon = hours("12:00-13:30");
     assert!(noon.contains(at(13, 29)) && !noon.contains(at(13, 30)) && !noon.contains(at(2, 0)));
 }
+
+#[test]
+fn a_mail_channel_is_shown_as_it_is_written() {
+    let config = file(concat!(
+        "[[channel]]\nname = \"mail\"\ntype = \"email\"\nurl = \"smtp+starttls://mail.example.org\"\n",
+        "from = \"portscan@example.org\"\nto = [\"me@example.org\", \"you@example.org\"]\nuser = \"me\"\n",
+        "password_file = \"/run/p\"\nca_file = \"/etc/ca.pem\"\ntitle = \"{{ title }} \\\"x\\\"\"\n",
+        "text = \"\"\"\n{{ text }}\n{{ url }}\"\"\"\n",
+    ));
+    assert_eq!(file(&config.to_string()), config);
+    let ChannelKind::Email(mail) = &config.channels[0].kind else { panic!("{config}") };
+    assert_eq!((mail.security, mail.to.len()), (MailSecurity::StartTls, 2));
+    assert_eq!(config.channels[0].templates.text.as_deref(), Some("{{ text }}\n{{ url }}"));
+}

@@ -129,10 +129,10 @@ fn rounds() -> i64 {
 }
 
 /// New events of one kill.
-const EVENTS: i64 = 25;
+pub(super) const EVENTS: i64 = 25;
 
 /// Writes events as scans would have, while no appliance runs.
-fn happen(portscan: &Portscan, round: i64) {
+pub(super) fn happen(portscan: &Portscan, round: i64) {
     let mut database = Connection::open(portscan.database()).unwrap();
     let transaction = database.transaction().unwrap();
     for number in 0..EVENTS {
@@ -146,7 +146,7 @@ fn happen(portscan: &Portscan, round: i64) {
 }
 
 /// The ids of all events that were written.
-fn all_events(portscan: &Portscan) -> Vec<i64> {
+pub(super) fn all_events(portscan: &Portscan) -> Vec<i64> {
     let database = Connection::open(portscan.database()).unwrap();
     let mut statement = database.prepare("SELECT id FROM changes WHERE alert = 1 ORDER BY id").unwrap();
     let ids = statement.query_map([], |row| row.get(0)).unwrap();

@@ -47,7 +47,7 @@ struct AlertsBody {
 #[derive(Serialize, ToSchema)]
 struct ChannelBody {
     name: String,
-    /// `ntfy`, `webhook`, `syslog`
+    /// `ntfy`, `webhook`, `syslog`, `email`
     #[serde(rename = "type")]
     kind: &'static str,
     /// Its scheme and host: the rest may be a secret.
@@ -64,6 +64,8 @@ struct ChannelBody {
     failing_seconds: Option<u64>,
     /// Why the last attempt failed.
     error: Option<String>,
+    /// Why the last message was sent in the built-in words, where the channel's template failed.
+    template_error: Option<String>,
     #[schema(value_type = Option<String>, format = DateTime)]
     last_delivered: Option<Timestamp>,
     delivered: u64,
@@ -112,6 +114,7 @@ impl ChannelBody {
             oldest_seconds: status.oldest.map(|oldest| oldest.as_secs()),
             failing_seconds: status.failing.map(|failing| failing.as_secs()),
             error: status.error,
+            template_error: status.template_error,
             last_delivered: status.delivered_at,
             delivered: status.delivered,
             failed: status.failed,

@@ -101,7 +101,7 @@ async fn report_trouble(
     let config = Arc::clone(&shared.config.borrow());
     if let Some(severity) = config.alert_severity(name, AlertKind::Appliance, None, None) {
         let message = shared.origin(&config).await?.trouble(number, sentences, severity);
-        match shared.courier.deliver(channel, &message).await {
+        match shared.deliver(channel, &message).await {
             Ok(_) => shared.statuses().note_delivered(name, shared.clock.wall()),
             Err(DeliveryError::Refused(reason)) => {
                 tracing::warn!(channel = name, %reason, "the receiver refused to hear of the appliance's trouble");
@@ -130,7 +130,7 @@ async fn send(
     let (state, ended) = match shared.selection.message(events, name, config, &origin).await? {
         // The rules have changed since it was chosen.
         None => (outbox.dropped(clock.now()), None),
-        Some(message) => match shared.courier.deliver(channel, &message).await {
+        Some(message) => match shared.deliver(channel, &message).await {
             Ok(_) => {
                 shared.statuses().note_delivered(name, clock.wall());
                 (outbox.delivered(clock.now()), Some(ended(shared, &message, events, None)))

@@ -1,9 +1,14 @@
 //! One attempt to deliver a message.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use hyper::{Method, StatusCode, Uri};
 
+use super::post::Posted;
 use crate::{
     alerts::{AlertMessage, payload, syslog_line},
     client::{ClientError, HttpClient, HttpRequest, JSON, ResponseLimits, socket_address, whole},
@@ -19,7 +24,7 @@ use crate::{
 const LIMITS: ResponseLimits = ResponseLimits { timeout: Duration::from_secs(20), max_bytes: 64 * 1024 };
 
 /// The most characters of an answer that are kept.
-const MOST_ANSWER: usize = 200;
+pub(super) const MOST_ANSWER: usize = 200;
 
 /// The port of syslog (RFC 5426, 3.3), for TCP, too, as most servers have it.
 const SYSLOG_PORT: u16 = 514;
@@ -43,6 +48,8 @@ pub(super) struct Courier {
     pub(super) clock: Arc<dyn Clock>,
     /// This machine's name, for syslog.
     pub(super) hostname: Option<String>,
+    /// Which recipients have a mail that others have yet to get.
+    pub(super) posted: Arc<Mutex<Posted>>,
 }
 
 impl Courier {
@@ -52,8 +59,10 @@ impl Courier {
         channel: &ChannelConfig,
         message: &AlertMessage,
     ) -> Result<String, DeliveryError> {
-        if let ChannelKind::Syslog { format } = channel.kind {
-            return self.log(channel, format, message).await;
+        match &channel.kind {
+            ChannelKind::Syslog { format } => return self.log(channel, *format, message).await,
+            ChannelKind::Email(config) => return self.post(channel, config, message).await,
+            ChannelKind::Ntfy | ChannelKind::Webhook { .. } => {}
         }
         let token = secret("token_file", channel.token_file.as_deref())?;
         let sign = secret("sign_file", channel.sign_file.as_deref())?;
@@ -75,7 +84,9 @@ impl Courier {
             );
             Ok(())
         };
-        match self.client.send(request, LIMITS, take).await {
+        let trusting = channel.ca_file.as_deref().map(|file| self.client.trusting(file)).transpose();
+        let trusting = trusting.map_err(|error| unusable("ca_file", channel.ca_file.as_deref(), &error))?;
+        match trusting.as_ref().unwrap_or(&self.client).send(request, LIMITS, take).await {
             Ok(()) => Ok(excerpt(&answer)),
             // The receiver has it; what it says beyond that does not matter.
             Err(ClientError::TooLarge(_)) => Ok(excerpt(&answer)),
@@ -106,10 +117,14 @@ impl Courier {
     }
 }
 
-fn secret(key: &str, file: Option<&Path>) -> Result<Option<String>, DeliveryError> {
-    let Some(file) = file else { return Ok(None) };
-    let failed = |error| DeliveryError::Failed(format!("{key}: cannot read {}: {error}", file.display()));
-    read_secret(file).map(Some).map_err(failed)
+pub(super) fn secret(key: &str, file: Option<&Path>) -> Result<Option<String>, DeliveryError> {
+    file.map(read_secret).transpose().map_err(|error| unusable(key, file, &error))
+}
+
+/// That a file which the configuration names cannot be used.
+pub(super) fn unusable(key: &str, file: Option<&Path>, error: &std::io::Error) -> DeliveryError {
+    let shown = file.unwrap_or(Path::new("")).display();
+    DeliveryError::Failed(format!("{key}: cannot read {shown}: {error}"))
 }
 
 fn excerpt(answer: &[u8]) -> String {

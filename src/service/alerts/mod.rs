@@ -1,13 +1,15 @@
 //! Sends change events to the owner's channels: at least once, each channel in their order, whatever fails.
 //!
 //! [`ChannelOutbox`](crate::alerts::ChannelOutbox) decides what is sent when; `channel.rs` does that for one channel, as one task;
-//! `selection.rs` reads what is to be sent, `delivery.rs` sends it, and `status.rs` keeps what can be seen of it.
+//! `selection.rs` reads what is to be sent, `explain.rs` what is known of it, `delivery.rs` and `post.rs` send it, and `status.rs` keeps what can be seen of it.
 //!
 //! The appliance's own trouble is a state, not an event: a channel keeps what it was told, and is told what differs.
 //! Another source of alerts, such as a certificate that expires, is one or the other.
 
 mod channel;
 mod delivery;
+mod explain;
+mod post;
 mod selection;
 mod status;
 
@@ -25,7 +27,7 @@ pub use self::{
     status::{ChannelState, ChannelStatus},
 };
 use crate::{
-    alerts::Origin,
+    alerts::{AlertMessage, Origin},
     client::HttpClient,
     clock::Clock,
     config::{ChannelConfig, Config},
@@ -110,8 +112,14 @@ impl Alerts {
         let differences = Differences::new(store.clone(), config.clone());
         let client = HttpClient::new(Arc::clone(&resolver));
         Self(Arc::new(Shared {
-            selection: Selection { store: store.clone(), differences },
-            courier: Courier { client, resolver, clock: Arc::clone(&clock), hostname },
+            selection: Selection { store: store.clone(), differences, clock: Arc::clone(&clock) },
+            courier: Courier {
+                client,
+                resolver,
+                clock: Arc::clone(&clock),
+                hostname,
+                posted: Arc::default(),
+            },
             store,
             config,
             clock,
@@ -207,7 +215,7 @@ impl Alerts {
         let tests = channels.into_iter().map(|channel| {
             let message = origin.test(&channel.name, number);
             async move {
-                let outcome = self.0.courier.deliver(&channel, &message).await;
+                let outcome = self.0.deliver(&channel, &message).await;
                 ChannelTest { channel: channel.name, outcome }
             }
         });
@@ -230,7 +238,7 @@ impl Alerts {
         let origin = self.0.origin(&config).await?;
         let message = self.0.selection.message(record.events, &channel.name, &config, &origin).await?;
         let message = message.ok_or(AlertRequestError::Empty(id))?;
-        let outcome = self.0.courier.deliver(channel, &message).await;
+        let outcome = self.0.deliver(channel, &message).await;
         let (state, reason) = match &outcome {
             Ok(_) => (MessageState::Delivered, None),
             Err(error) => (MessageState::Parked, Some(error.to_string())),
@@ -254,6 +262,28 @@ impl Alerts {
 impl Shared {
     fn statuses(&self) -> std::sync::MutexGuard<'_, Statuses> {
         self.statuses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Delivers a message in the owner's words, where a template gives them, and returns what the receiver answered.
+    async fn deliver(
+        &self,
+        channel: &ChannelConfig,
+        message: &AlertMessage,
+    ) -> Result<String, DeliveryError> {
+        if channel.templates.is_empty() {
+            return self.courier.deliver(channel, message).await;
+        }
+        let (written, failure) = channel.templates.apply(message);
+        if let Some(failure) = &failure {
+            tracing::warn!(
+                channel = channel.name,
+                %failure,
+                "a template failed; the alert is sent in the built-in words"
+            );
+        }
+        self.statuses().note_template(&channel.name, failure.clone());
+        let answer = self.courier.deliver(channel, &written).await?;
+        Ok(failure.map_or(answer.clone(), |failure| format!("{answer}; in the built-in words: {failure}")))
     }
 
     async fn origin(&self, config: &Config) -> Result<Origin, StoreError> {

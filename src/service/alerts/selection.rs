@@ -1,20 +1,27 @@
 //! Which change events a channel sends, and the message that tells of them.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
+use super::explain::{EXPLAINED, explain};
 use crate::{
     alerts::{AlertChange, AlertMessage, Origin},
+    clock::Clock,
     config::Config,
     model::{AlertKind, AlertSeverity, ChangeEvent, ChangeFilter, ChangeKind, DeviceKey},
-    service::{differences::Differences, names},
+    service::{differences::Differences, evidence::DeviceEvidence, names},
     store::{Store, StoreError},
 };
+
+/// A device's name, and what is known of its ports.
+type KnownDevice = (Option<String>, Option<Arc<DeviceEvidence>>);
 
 /// Reads what a channel is to send.
 #[derive(Clone)]
 pub(super) struct Selection {
     pub(super) store: Store,
     pub(super) differences: Differences,
+    /// By which certificates expire.
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 impl Selection {
@@ -49,7 +56,7 @@ impl Selection {
         origin: &Origin,
     ) -> Result<Option<AlertMessage>, StoreError> {
         let mut changes = Vec::new();
-        let mut names = HashMap::new();
+        let mut known = HashMap::new();
         let mut after = Some(first - 1);
         while let Some(from) = after {
             let filter = ChangeFilter { after: from, ..ChangeFilter::default() };
@@ -58,10 +65,14 @@ impl Selection {
             for event in page.rows.into_iter().filter(|event| event.id <= last) {
                 if let Some(mut change) = self.choose(event, channel, config).await? {
                     let device = &change.event.device;
-                    if !names.contains_key(device) {
-                        names.insert(device.clone(), self.name(device, config).await?);
+                    if !known.contains_key(device) {
+                        known.insert(device.clone(), self.known(device, config).await?);
                     }
-                    change.name = names.get(device).cloned().flatten();
+                    let (name, evidence) = known.get(device).cloned().unwrap_or_default();
+                    change.name = name;
+                    if let Some(evidence) = evidence.filter(|_| changes.len() < EXPLAINED) {
+                        change.explanations = explain(&change, &evidence);
+                    }
                     changes.push(change);
                 }
             }
@@ -78,10 +89,16 @@ impl Selection {
         Ok(Some(origin.message(first, changes, updates)))
     }
 
-    async fn name(&self, device: &DeviceKey, config: &Config) -> Result<Option<String>, StoreError> {
-        let record = self.store.host(device).await?;
-        let names = record.map(|record| names::all(config, &record.device, record.names));
-        Ok(names.and_then(|names| names.into_iter().next()).map(|name| name.text))
+    /// The device's name, and what is known of its ports.
+    async fn known(&self, device: &DeviceKey, config: &Config) -> Result<KnownDevice, StoreError> {
+        let now = self.clock.wall();
+        let Some(record) = self.store.host(device).await? else {
+            // It was forgotten: what its ports usually are is known all the same.
+            return Ok((None, Some(Arc::new(DeviceEvidence::of(device.mac(), &[], &[], now)))));
+        };
+        let names = names::all(config, &record.device, record.names);
+        let evidence = DeviceEvidence::of(record.device.mac, &names, &record.identified, now);
+        Ok((names.into_iter().next().map(|name| name.text), Some(Arc::new(evidence))))
     }
 
     /// Returns what a channel tells of an event; `None`: it is not sent there.
@@ -94,8 +111,14 @@ impl Selection {
         let mac = event.device.mac();
         let severity = |about| config.alert_severity(channel, about, mac, Some(&event.address));
         if let Some(about) = AlertKind::of(&event) {
-            let change =
-                |severity| AlertChange { about, resolves: None, severity, name: None, event: event.clone() };
+            let change = |severity| AlertChange {
+                about,
+                resolves: None,
+                severity,
+                name: None,
+                explanations: Vec::new(),
+                event: event.clone(),
+            };
             return Ok(severity(about).map(change));
         }
         let about = match &event.kind {
@@ -117,6 +140,7 @@ impl Selection {
             resolves: Some(undone),
             severity: AlertSeverity::Low,
             name: None,
+            explanations: Vec::new(),
             event: event.clone(),
         };
         Ok(resolves.map(change))

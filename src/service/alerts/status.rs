@@ -31,6 +31,8 @@ pub struct ChannelStatus {
     pub failing: Option<Duration>,
     /// Why the latest attempt failed, if it did.
     pub error: Option<String>,
+    /// Why the latest message was sent in the built-in words, if its template failed.
+    pub template_error: Option<String>,
     /// When the latest message was delivered, since the start.
     pub delivered_at: Option<Timestamp>,
     /// Messages delivered since the start.
@@ -98,6 +100,12 @@ impl Statuses {
         let (status, _) = self.0.entry(name.to_owned()).or_default();
         status.failed += 1;
         status.error = Some(error);
+    }
+
+    /// Notes whether the channel's templates could write the latest message.
+    pub(super) fn note_template(&mut self, name: &str, failure: Option<String>) {
+        let (status, _) = self.0.entry(name.to_owned()).or_default();
+        status.template_error = failure;
     }
 
     /// One sentence for each channel that has failed for that long.

@@ -36,6 +36,7 @@ pub mod liar;
 pub mod miniupnpd;
 pub mod nginx;
 pub mod pi;
+pub mod postfix;
 pub mod prometheus;
 pub mod receiver;
 pub mod rsyslog;

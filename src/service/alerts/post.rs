@@ -1,0 +1,134 @@
+//! One attempt to deliver a message as a mail.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{MutexGuard, PoisonError},
+};
+
+use hyper::Uri;
+
+use super::delivery::{Courier, DeliveryError, MOST_ANSWER, secret, unusable};
+use crate::{
+    alerts::{AlertMessage, Mail, mail},
+    client::socket_address,
+    config::{ChannelConfig, MailConfig, MailSecurity},
+    model::one_line,
+    smtp::{Envelope, Reply, ReplyJudgement, SmtpServer, SmtpStage, send_mail},
+    tls,
+};
+
+/// Of each channel, which recipients have the mail that others have yet to get: a full mailbox is no reason to send it to
+/// the others every hour. It is kept in memory alone: after a restart they get it once more, under the same id.
+#[derive(Debug, Default)]
+pub(super) struct Posted(BTreeMap<String, (String, BTreeSet<String>)>);
+
+impl Posted {
+    /// Returns whether a recipient has the mail with this key.
+    fn has(&self, channel: &str, key: &str, recipient: &str) -> bool {
+        self.0.get(channel).is_some_and(|(known, has)| known == key && has.contains(recipient))
+    }
+
+    /// Notes that recipients have the mail with this key. What was noted of an earlier mail is forgotten.
+    fn note(&mut self, channel: &str, key: &str, recipients: impl Iterator<Item = String>) {
+        let (known, has) = self.0.entry(channel.to_owned()).or_default();
+        if known != key {
+            key.clone_into(known);
+            has.clear();
+        }
+        has.extend(recipients);
+    }
+}
+
+impl Courier {
+    /// Sends a mail to each recipient who does not have it yet.
+    pub(super) async fn post(
+        &self,
+        channel: &ChannelConfig,
+        config: &MailConfig,
+        message: &AlertMessage,
+    ) -> Result<String, DeliveryError> {
+        let failed = |error: &dyn std::fmt::Display| {
+            DeliveryError::Failed(one_line(&error.to_string(), 2 * MOST_ANSWER))
+        };
+        let password = secret("password_file", config.password_file.as_deref())?;
+        let uri: Uri = channel.url.reveal().parse().map_err(|error| failed(&error))?;
+        let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        let tls = match config.security {
+            MailSecurity::Clear => None,
+            security => {
+                let trusted = tls::client_config(channel.ca_file.as_deref());
+                let trusted =
+                    trusted.map_err(|error| unusable("ca_file", channel.ca_file.as_deref(), &error))?;
+                Some((trusted, security == MailSecurity::StartTls))
+            }
+        };
+        let found = self.resolver.resolve(host).await.map_err(|error| failed(&error))?;
+        let port = uri.port_u16().unwrap_or(config.security.default_port());
+        let addresses: Vec<_> = found.iter().map(|address| socket_address(address, port)).collect();
+        let at = self.clock.is_synchronised().then(|| self.clock.wall());
+        let is_explained = channel.templates.text.is_none();
+        let content = mail(&Mail { message, channel: &channel.name, config, is_explained, at });
+        let has = |recipient: &&str| self.posted().has(&channel.name, &message.key, recipient);
+        let to: Vec<&str> =
+            config.to.iter().map(String::as_str).filter(|recipient| !has(recipient)).collect();
+        if to.is_empty() {
+            return Ok("every recipient has it".to_owned());
+        }
+        let login = config.user.as_deref().zip(password.as_deref());
+        let server = SmtpServer { addresses: &addresses, host, tls, login };
+        let envelope = Envelope { from: &config.from, to: &to, content: &content };
+        let accepted = send_mail(&server, envelope).await.map_err(|error| match error.is_refusal() {
+            true => DeliveryError::Refused(error.to_string()),
+            false => failed(&error),
+        })?;
+        let has_it = |recipient: &&str| !accepted.refused.iter().any(|(refused, _)| refused == recipient);
+        let names = to.into_iter().filter(has_it).map(ToOwned::to_owned);
+        self.posted().note(&channel.name, &message.key, names);
+        judge_refusals(&accepted.refused).map_or(Ok(accepted.answer), Err)
+    }
+
+    fn posted(&self) -> MutexGuard<'_, Posted> {
+        self.posted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What it means that the server has accepted the message, but not for these.
+fn judge_refusals(refused: &[(String, Reply)]) -> Option<DeliveryError> {
+    let told: Vec<_> = refused.iter().map(|(recipient, reply)| format!("{recipient}: {reply}")).collect();
+    let told = one_line(&format!("{}; the others have it", told.join("; ")), 2 * MOST_ANSWER);
+    let later = |(_, reply): &(String, Reply)| reply.judge(SmtpStage::Recipient) == ReplyJudgement::Later;
+    match refused {
+        [] => None,
+        refused if refused.iter().any(later) => Some(DeliveryError::Failed(told)),
+        _ => Some(DeliveryError::Refused(told)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(recipient: &str, code: u16) -> (String, Reply) {
+        (recipient.to_owned(), Reply { code, lines: vec!["no".to_owned()] })
+    }
+
+    #[test]
+    fn one_who_may_be_reached_later_makes_another_attempt_worthwhile() {
+        assert_eq!(judge_refusals(&[]), None);
+        let parked = DeliveryError::Refused("a@b.org: 550 no; the others have it".to_owned());
+        assert_eq!(judge_refusals(&[refused("a@b.org", 550)]), Some(parked));
+        let both = judge_refusals(&[refused("a@b.org", 550), refused("c@d.org", 452)]);
+        assert!(matches!(both, Some(DeliveryError::Failed(_))));
+    }
+
+    #[test]
+    fn who_has_a_mail_is_forgotten_with_the_next() {
+        let mut posted = Posted::default();
+        posted.note("office", "a-1", ["a@b.org".to_owned()].into_iter());
+        posted.note("office", "a-1", ["c@d.org".to_owned()].into_iter());
+        assert!(posted.has("office", "a-1", "a@b.org") && posted.has("office", "a-1", "c@d.org"));
+        assert!(!posted.has("office", "a-2", "a@b.org") && !posted.has("home", "a-1", "a@b.org"));
+        posted.note("office", "a-2", std::iter::empty());
+        assert!(!posted.has("office", "a-1", "a@b.org"));
+    }
+}
