@@ -22,7 +22,7 @@ use tokio_rustls::{
 };
 
 use self::reply::read_reply;
-pub use self::reply::{Reply, ReplyJudgement, SmtpStage};
+pub use self::reply::{ReplyJudgement, SmtpReply, SmtpStage};
 use crate::model::one_line;
 
 /// How long a connection to one address may take.
@@ -71,7 +71,7 @@ pub struct Accepted {
     /// What the server said at the end.
     pub answer: String,
     /// The recipients whom the server refused, and how.
-    pub refused: Vec<(String, Reply)>,
+    pub refused: Vec<(String, SmtpReply)>,
 }
 
 /// Why a message was not accepted. No text holds a secret.
@@ -95,7 +95,7 @@ pub enum SmtpError {
         /// To what.
         stage: SmtpStage,
         /// Its words.
-        reply: Reply,
+        reply: SmtpReply,
     },
 }
 
@@ -124,7 +124,7 @@ pub async fn send_mail(server: &SmtpServer<'_>, envelope: Envelope<'_>) -> Resul
 async fn prepare(
     server: &SmtpServer<'_>,
     envelope: Envelope<'_>,
-) -> Result<(Dialogue, Vec<(String, Reply)>), SmtpError> {
+) -> Result<(Dialogue, Vec<(String, SmtpReply)>), SmtpError> {
     let mut dialogue = Dialogue::begin(server).await?;
     if let Some((user, password)) = server.login {
         dialogue.log_in(user, password).await?;
@@ -145,7 +145,7 @@ async fn prepare(
     if refused.len() == envelope.to.len() {
         // One who may be reached later makes another attempt worthwhile.
         let later =
-            |(_, reply): &&(String, Reply)| reply.judge(SmtpStage::Recipient) == ReplyJudgement::Later;
+            |(_, reply): &&(String, SmtpReply)| reply.judge(SmtpStage::Recipient) == ReplyJudgement::Later;
         let reply = refused.iter().find(later).or(refused.first()).map(|(_, reply)| reply.clone());
         let reply = reply.ok_or(SmtpError::Unfit("the message has no recipient"))?;
         return Err(SmtpError::Refused { stage: SmtpStage::Recipient, reply });
@@ -245,7 +245,7 @@ impl Dialogue {
     }
 
     /// Sends a command. It holds nothing that came from the network: addresses are checked with the configuration.
-    async fn ask(&mut self, command: &str, stage: SmtpStage) -> Result<Reply, SmtpError> {
+    async fn ask(&mut self, command: &str, stage: SmtpStage) -> Result<SmtpReply, SmtpError> {
         self.write(format!("{command}\r\n").as_bytes()).await?;
         let reply = read_reply(&mut self.stream).await?;
         // The server is about to close the connection (RFC 5321, 3.8).
@@ -253,7 +253,7 @@ impl Dialogue {
     }
 
     /// Sends the message itself.
-    async fn transmit(&mut self, content: &str) -> Result<Reply, SmtpError> {
+    async fn transmit(&mut self, content: &str) -> Result<SmtpReply, SmtpError> {
         self.write(stuffed(content).as_bytes()).await?;
         read_reply(&mut self.stream).await?.expect(SmtpStage::Message, 2)
     }

@@ -18,7 +18,7 @@ const MAX_SHOWN: usize = 200;
 
 /// A reply (RFC 5321, 4.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
+pub struct SmtpReply {
     /// 200 to 599.
     pub code: u16,
     /// The text of each line, as the server wrote it; at least one.
@@ -67,13 +67,13 @@ impl fmt::Display for SmtpStage {
     }
 }
 
-impl fmt::Display for Reply {
+impl fmt::Display for SmtpReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.code, one_line(self.lines.join(" ").trim(), MAX_SHOWN))
     }
 }
 
-impl Reply {
+impl SmtpReply {
     /// Whether its code begins with this digit.
     pub(super) fn is(&self, first: u16) -> bool {
         self.code / 100 == first
@@ -112,7 +112,7 @@ impl Reply {
 }
 
 /// Reads one reply.
-pub(super) async fn read_reply<R: AsyncBufRead + Unpin>(stream: &mut R) -> Result<Reply, SmtpError> {
+pub(super) async fn read_reply<R: AsyncBufRead + Unpin>(stream: &mut R) -> Result<SmtpReply, SmtpError> {
     let mut lines: Vec<String> = Vec::new();
     let mut first = None;
     loop {
@@ -133,7 +133,7 @@ pub(super) async fn read_reply<R: AsyncBufRead + Unpin>(stream: &mut R) -> Resul
         }
         lines.push(text);
         if is_last {
-            return Ok(Reply { code, lines });
+            return Ok(SmtpReply { code, lines });
         }
     }
 }
@@ -157,9 +157,9 @@ fn parse_line(line: &[u8]) -> Option<(u16, bool, String)> {
 mod tests {
     use super::*;
 
-    fn reply(line: &str) -> Reply {
+    fn reply(line: &str) -> SmtpReply {
         let (code, _, text) = parse_line(line.as_bytes()).unwrap();
-        Reply { code, lines: vec![text] }
+        SmtpReply { code, lines: vec![text] }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::{
     client::socket_address,
     config::{ChannelConfig, MailConfig, MailSecurity},
     model::one_line,
-    smtp::{Envelope, Reply, ReplyJudgement, SmtpServer, SmtpStage, send_mail},
+    smtp::{Envelope, ReplyJudgement, SmtpReply, SmtpServer, SmtpStage, send_mail},
     tls,
 };
 
@@ -93,10 +93,10 @@ impl Courier {
 }
 
 /// What it means that the server has accepted the message, but not for these.
-fn judge_refusals(refused: &[(String, Reply)]) -> Option<DeliveryError> {
+fn judge_refusals(refused: &[(String, SmtpReply)]) -> Option<DeliveryError> {
     let told: Vec<_> = refused.iter().map(|(recipient, reply)| format!("{recipient}: {reply}")).collect();
     let told = one_line(&format!("{}; the others have it", told.join("; ")), 2 * MOST_ANSWER);
-    let later = |(_, reply): &(String, Reply)| reply.judge(SmtpStage::Recipient) == ReplyJudgement::Later;
+    let later = |(_, reply): &(String, SmtpReply)| reply.judge(SmtpStage::Recipient) == ReplyJudgement::Later;
     match refused {
         [] => None,
         refused if refused.iter().any(later) => Some(DeliveryError::Failed(told)),
@@ -108,8 +108,8 @@ fn judge_refusals(refused: &[(String, Reply)]) -> Option<DeliveryError> {
 mod tests {
     use super::*;
 
-    fn refused(recipient: &str, code: u16) -> (String, Reply) {
-        (recipient.to_owned(), Reply { code, lines: vec!["no".to_owned()] })
+    fn refused(recipient: &str, code: u16) -> (String, SmtpReply) {
+        (recipient.to_owned(), SmtpReply { code, lines: vec!["no".to_owned()] })
     }
 
     #[test]
