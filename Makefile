@@ -58,7 +58,7 @@ EMULATED := $(EMULATOR) $(BULLSEYE)/lib
 
 .DEFAULT_GOAL := run
 .PHONY: run build release cross cross-test cross-test-setup deb deb-setup deb-test test acceptance \
-  first-minute identify-cost servers properties alerts siege \
+  first-minute identify-cost servers properties alerts home-assistant siege \
   pi-test pi-setup screenshots bench bench-micro bench-setup fuzz fuzz-setup lint deny deny-advisories msrv msrv-setup \
   docs setup services vendors stats help clean
 
@@ -157,6 +157,11 @@ alerts: export PORTSCAN_TEST_ALERT_KILLS ?= 40
 alerts: setup ## send a thousand alerts to failing receivers, and by mail, while they are killed: some minutes
 	$(CARGO) test --locked --test integration --no-run
 	$(AS_ROOT) $(CARGO) test --locked --offline --test integration -- --nocapture delivery::channels::kills delivery::mail::kills
+
+home-assistant: setup ## let a real Home Assistant find the appliance by MQTT and press its button: needs Python 3.13
+	@tests/setup/home-assistant
+	$(CARGO) test --locked --test integration --no-run
+	$(AS_ROOT) $(CARGO) test --locked --offline --test integration -- --ignored --nocapture delivery::home_assistant
 
 siege: export PORTSCAN_TEST_SIEGE ?= 10
 siege: export PORTSCAN_TEST_KILLS ?= 900

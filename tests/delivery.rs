@@ -1,7 +1,9 @@
 //! From a port that opens to the message that tells of it, on the owner's own channels.
 
 mod channels;
+mod home_assistant;
 mod mail;
+mod mqtt;
 mod receivers;
 
 use std::time::Duration;

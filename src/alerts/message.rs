@@ -19,6 +19,9 @@ const MOST_PORTS: usize = 80;
 /// The most characters of what a port says of itself.
 const MOST_IDENTITY: usize = 80;
 
+/// In the key of a test, and of no other message.
+const TEST: &str = "-test-";
+
 /// Which appliance sends, and where its page is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
@@ -108,6 +111,11 @@ impl AlertMessage {
         let explained = self.changes.iter().take(MOST_LINES).map(|change| &change.explanations[..]);
         self.text.lines().zip(explained.chain(std::iter::repeat(&[][..])))
     }
+
+    /// Whether it only shows that its channel works.
+    pub(super) fn is_test(&self) -> bool {
+        self.key.contains(TEST)
+    }
 }
 
 impl Origin {
@@ -157,7 +165,7 @@ impl Origin {
 
     /// A message that shows that a channel works. `number` tells tests apart.
     pub fn test(&self, channel: &str, number: i64) -> AlertMessage {
-        let key = format!("{}-test-{number}", self.appliance);
+        let key = format!("{}{TEST}{number}", self.appliance);
         AlertMessage {
             thread: key.clone(),
             key,

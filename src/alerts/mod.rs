@@ -10,10 +10,12 @@
 //! | `trouble.rs` | the same for the appliance's own trouble, which is a state and no event |
 //! | `message.rs` | what a message says |
 //! | `payload.rs`, `shapes.rs` | the request that carries it over HTTP |
+//! | `home_assistant.rs` | the payload and the topics of MQTT, and what Home Assistant is told |
 //! | `line.rs` | the line that carries it to a syslog server |
 //! | `mail.rs` | the mail that carries it |
 //! | `template.rs`, `samples.rs` | the owner's own words in place of the built-in ones, and what they are tried on |
 
+mod home_assistant;
 mod line;
 mod mail;
 mod message;
@@ -27,6 +29,7 @@ mod template;
 mod trouble;
 
 pub use self::{
+    home_assistant::{ApplianceState, MqttTopics, mqtt_payload},
     line::syslog_line,
     mail::{Mail, mail},
     message::{AlertChange, AlertMessage, Origin, PortExplanation},

@@ -29,7 +29,7 @@ pub fn payload(
     let mut headers = vec![("idempotency-key", message.key.clone())];
     let mut is_bearer = true;
     let (url, body) = match &channel.kind {
-        ChannelKind::Syslog { .. } | ChannelKind::Email(_) => return None,
+        ChannelKind::Syslog { .. } | ChannelKind::Email(_) | ChannelKind::Mqtt(_) => return None,
         ChannelKind::Ntfy => {
             let (server, topic) = url.trim_end_matches('/').rsplit_once('/')?;
             (server.to_owned(), shapes::ntfy(message, topic))

@@ -189,12 +189,14 @@ impl Parts<'_> {
         let (inventory, feeds) =
             feeds::start(client.clone(), store, Arc::clone(&clock), config, Links::read, ARP_GRANT);
         tasks.spawn(until_stopped(self.stop.clone(), feeds));
+        let (runs, requests) = runner::runs();
         let alerts = Alerts::new(AlertParts {
             store: self.store.clone(),
             config: self.config.clone(),
             resolver: Arc::clone(&resolver),
             clock: Arc::clone(&clock),
             hostname: hostname(),
+            runs: runs.clone(),
         });
         let seen_health = self.watch_health(inventory.clone(), advertised.clone(), alerts.notices(), tasks);
         tasks.spawn(until_stopped(self.stop.clone(), alerts.clone().run(seen_health.clone())));
@@ -227,7 +229,6 @@ impl Parts<'_> {
         };
         tasks.spawn(until_stopped(self.stop.clone(), identifier.run()));
 
-        let (runs, requests) = runner::runs();
         let runner = Runner {
             store: self.store.clone(),
             scanner: self.probing.scanner.clone(),

@@ -151,6 +151,7 @@ fn secrets(config: &Config) -> impl Iterator<Item = (&str, &'static str, &Path)>
     config.channels.iter().flat_map(|channel| {
         let password_file = match &channel.kind {
             ChannelKind::Email(mail) => mail.password_file.as_deref(),
+            ChannelKind::Mqtt(broker) => broker.password_file.as_deref(),
             _ => None,
         };
         let files = [

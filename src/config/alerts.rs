@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    channel::{AlertRule, ChannelConfig, ChannelKind, SyslogFormat, WebhookShape},
-    mail, parse,
+    channel::{AlertRule, ChannelConfig, ChannelKind, ChannelUrl, SyslogFormat, WebhookShape},
+    mail, mqtt, parse,
     table::Section,
 };
 use crate::{
@@ -39,14 +39,16 @@ enum TypeKey {
     Webhook,
     Syslog,
     Email,
+    Mqtt,
 }
 
 fn channel(section: &mut Section<'_, '_>, names: &mut Vec<String>) -> Option<ChannelConfig> {
-    const TYPES: [(&str, TypeKey); 4] = [
+    const TYPES: [(&str, TypeKey); 5] = [
         ("ntfy", TypeKey::Ntfy),
         ("webhook", TypeKey::Webhook),
         ("syslog", TypeKey::Syslog),
         ("email", TypeKey::Email),
+        ("mqtt", TypeKey::Mqtt),
     ];
     let name = section.required("name", "\"phone\"", parse::channel_name);
     // Its name is taken even if the rest is faulty, so that a rule that refers to it is not at fault, too.
@@ -61,6 +63,7 @@ fn channel(section: &mut Section<'_, '_>, names: &mut Vec<String>) -> Option<Cha
     let (schemes, example): (&[&str], _) = match kind {
         Some(TypeKey::Syslog) => (&["udp", "tcp"], "\"udp://192.0.2.1:514\""),
         Some(TypeKey::Email) => (&mail::SCHEMES, "\"smtps://mail.example.org:465\""),
+        Some(TypeKey::Mqtt) => (&["mqtt", "mqtts"], "\"mqtts://192.0.2.1\""),
         Some(TypeKey::Ntfy) => (&["http", "https"], "\"https://ntfy.sh/my-topic\""),
         _ => (&["http", "https"], "\"https://192.0.2.1/path\""),
     };
@@ -79,7 +82,9 @@ fn channel(section: &mut Section<'_, '_>, names: &mut Vec<String>) -> Option<Cha
     };
     let speaks_tls = !matches!(kind, Some(TypeKey::Syslog));
     let ca_file = speaks_tls.then(|| section.one("ca_file", parse::path)).flatten();
-    let speaks_http = speaks_tls && !matches!(kind, Some(TypeKey::Email));
+    let speaks_http = speaks_tls && !matches!(kind, Some(TypeKey::Email | TypeKey::Mqtt));
+    let broker = matches!(kind, Some(TypeKey::Mqtt))
+        .then(|| mqtt::read(section, url.as_ref().map(ChannelUrl::reveal)));
     let token_file = speaks_http.then(|| section.one("token_file", parse::path)).flatten();
     let is_webhook = matches!(kind, Some(TypeKey::Webhook) | None);
     let sign_file = is_webhook.then(|| section.one("sign_file", parse::path)).flatten();
@@ -93,6 +98,7 @@ fn channel(section: &mut Section<'_, '_>, names: &mut Vec<String>) -> Option<Cha
         TypeKey::Ntfy => ChannelKind::Ntfy,
         TypeKey::Webhook => ChannelKind::Webhook { shape: shape.flatten().unwrap_or(WebhookShape::Generic) },
         TypeKey::Syslog => ChannelKind::Syslog { format: format.flatten().unwrap_or(SyslogFormat::Rfc5424) },
+        TypeKey::Mqtt => ChannelKind::Mqtt(Box::new(broker?)),
     };
     let url = url?;
     if matches!(kind, ChannelKind::Ntfy)
@@ -100,7 +106,9 @@ fn channel(section: &mut Section<'_, '_>, names: &mut Vec<String>) -> Option<Cha
     {
         section.fault_of("url", "this URL names no topic; write it as \"https://ntfy.sh/my-topic\"");
     }
-    if ca_file.is_some() && ["http://", "smtp://"].iter().any(|scheme| url.reveal().starts_with(scheme)) {
+    if ca_file.is_some()
+        && ["http://", "smtp://", "mqtt://"].iter().any(|scheme| url.reveal().starts_with(scheme))
+    {
         section.fault_of(
             "ca_file",
             "this channel's URL uses no TLS, so no certificate is checked; drop this key",

@@ -4,6 +4,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 use jiff::civil::Time;
 
+use super::mqtt::MqttConfig;
 use crate::{
     alerts::MessageTemplates,
     model::{Address, AlertKind, AlertSeverity, Mac, TargetSpec},
@@ -51,6 +52,8 @@ pub enum ChannelKind {
     },
     /// A mail to each recipient.
     Email(MailConfig),
+    /// Publishes to an MQTT broker.
+    Mqtt(Box<MqttConfig>),
 }
 
 /// What the JSON of a webhook looks like.
@@ -142,6 +145,7 @@ impl ChannelKind {
             Self::Webhook { .. } => "webhook",
             Self::Syslog { .. } => "syslog",
             Self::Email(_) => "email",
+            Self::Mqtt(_) => "mqtt",
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{fmt, net::SocketAddr};
 
 use ipnet::IpNet;
 
-use super::{ChannelConfig, Config, Targets, parse::covers};
+use super::{ChannelConfig, ChannelKind, Config, Targets, parse::covers};
 
 /// The facts about this machine, gathered by the caller; this module reads nothing itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -91,6 +91,13 @@ pub fn check(config: &Config, machine: &Machine) -> Vec<Finding> {
             channel.name
         ))
     }));
+    findings.extend(config.channels.iter().filter(|channel| shows_password(channel)).map(|channel| {
+        warning(format!(
+            "channel {}: its password is sent unencrypted to an address that is not private; write its URL with mqtts if \
+             the broker has it",
+            channel.name
+        ))
+    }));
     findings.extend(machine.closed.iter().map(|told| error(told.clone())));
     findings.extend(machine.maybe_closed.iter().map(|told| warning(told.clone())));
     findings.extend(machine.open_token.iter().map(|told| warning(told.clone())));
@@ -135,6 +142,11 @@ pub fn check(config: &Config, machine: &Machine) -> Vec<Finding> {
 /// Whether a channel's token can be read on the way.
 fn sends_in_the_clear(channel: &ChannelConfig) -> bool {
     channel.token_file.is_some() && channel.url.reveal().starts_with("http://")
+}
+
+/// The same of a password for an MQTT broker, beyond private networks.
+fn shows_password(channel: &ChannelConfig) -> bool {
+    matches!(&channel.kind, ChannelKind::Mqtt(broker) if broker.shows_password(channel.url.reveal()))
 }
 
 /// Whether a network is so large that it is not the owner's: the largest private range is a /8, and

@@ -10,6 +10,7 @@
 //! | `parse.rs` | one text to one checked value |
 //! | `file.rs`, `env.rs` | the layers: which keys and variables there are |
 //! | `channel.rs`, `alerts.rs`, `mail.rs` | where alerts go and which; their keys in the file |
+//! | `mqtt.rs` | those of an MQTT broker |
 //! | `load.rs` | the order of the layers; the one function that reads the disk |
 //! | `check.rs` | does it fit this machine? for `check-config` |
 //! | `show.rs` | the effective configuration, as a file again |
@@ -24,6 +25,7 @@ mod error;
 mod file;
 mod load;
 mod mail;
+mod mqtt;
 mod parse;
 mod show;
 mod table;
@@ -48,6 +50,7 @@ pub use self::{
     check::{Finding, Machine, Severity, check},
     error::{ConfigError, Fault, Place},
     load::{DEFAULT_PATH, Overrides},
+    mqtt::{MqttConfig, MqttVersion},
 };
 use crate::model::{
     Address, AlertKind, AlertSeverity, Device, DeviceType, IdentifyLevel, Mac, PortSet, TargetSpec, Timing,

@@ -3,7 +3,7 @@
 
 use std::{fmt, time::Duration};
 
-use super::{ChannelKind, Config, Targets};
+use super::{ChannelKind, Config, MqttConfig, Targets};
 
 /// A text as TOML writes it.
 fn quoted(text: impl fmt::Display) -> String {
@@ -22,6 +22,16 @@ fn duration(duration: Duration) -> String {
         .find(|(_, size)| seconds.is_multiple_of(*size))
         .unwrap_or(("s", 1));
     format!("\"{}{unit}\"", seconds / size)
+}
+
+fn fmt_broker(broker: &MqttConfig, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    broker.user.as_ref().map_or(Ok(()), |user| writeln!(f, "user = {}", quoted(user)))?;
+    if let Some(file) = &broker.password_file {
+        writeln!(f, "password_file = {}", quoted(file.display()))?;
+    }
+    broker.version.map_or(Ok(()), |version| writeln!(f, "version = {}", quoted(version.as_str())))?;
+    broker.topic.as_ref().map_or(Ok(()), |topic| writeln!(f, "topic = {}", quoted(topic)))?;
+    writeln!(f, "discovery = {}", quoted(broker.discovery.as_deref().unwrap_or_default()))
 }
 
 impl fmt::Display for Config {
@@ -118,6 +128,7 @@ impl Config {
                         writeln!(f, "password_file = {}", quoted(file.display()))?;
                     }
                 }
+                ChannelKind::Mqtt(broker) => fmt_broker(broker, f)?,
             }
             if let Some(file) = &channel.token_file {
                 writeln!(f, "token_file = {}", quoted(file.display()))?;

@@ -140,6 +140,16 @@ type = "syslog"
 url = "tcp://[2001:db8::5]:601"
 format = "rfc3164"
 quiet = "22:00 - 07:00"
+[[channel]]
+name = "ha"
+type = "mqtt"
+url = "mqtts://broker.example:8884"
+user = "scan ner"
+password_file = "/run/mqtt"
+ca_file = "/etc/ca.pem"
+version = "3.1.1"
+topic = "home/scanner"
+discovery = ""
 [[alert]]
 events = ["unexpected", "appliance"]
 devices = ["B8:27:EB:*", "192.168.1.0/24"]

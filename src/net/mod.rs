@@ -20,6 +20,7 @@ mod links;
 mod lookup;
 pub mod mdns;
 mod memory;
+pub mod mqtt;
 mod ndp;
 mod neighbour_query;
 mod neighbours;

@@ -153,7 +153,7 @@ pub(super) fn all_events(portscan: &Portscan) -> Vec<i64> {
     ids.map(Result::unwrap).collect()
 }
 
-fn ids(message: &Value) -> Vec<i64> {
+pub(super) fn ids(message: &Value) -> Vec<i64> {
     message["changes"].as_array().unwrap().iter().map(|change| change["id"].as_i64().unwrap()).collect()
 }
 

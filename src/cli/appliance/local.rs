@@ -96,6 +96,7 @@ impl LocalAppliance {
             resolver: Arc::clone(&world.resolver),
             clock: Arc::clone(&world.clock),
             hostname: None,
+            runs: runs.clone(),
         });
         let site = Site {
             alerts,

@@ -100,6 +100,7 @@ fn appliance_of(limits: ServerLimits, pace: DiskPace) -> TestAppliance {
         resolver: Arc::new(Table),
         clock: Arc::new(clock),
         hostname: None,
+        runs: runs.clone(),
     });
     let site = Site {
         alerts,

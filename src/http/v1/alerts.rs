@@ -47,7 +47,7 @@ struct AlertsBody {
 #[derive(Serialize, ToSchema)]
 struct ChannelBody {
     name: String,
-    /// `ntfy`, `webhook`, `syslog`, `email`
+    /// `ntfy`, `webhook`, `syslog`, `email`, `mqtt`
     #[serde(rename = "type")]
     kind: &'static str,
     /// Its scheme and host: the rest may be a secret.

@@ -8,14 +8,15 @@ use std::{
 
 use hyper::{Method, StatusCode, Uri};
 
-use super::post::Posted;
+use super::{links::Links, post::Posted};
 use crate::{
-    alerts::{AlertMessage, payload, syslog_line},
+    alerts::{AlertMessage, mqtt_payload, payload, syslog_line},
     client::{ClientError, HttpClient, HttpRequest, JSON, ResponseLimits, socket_address, whole},
     clock::Clock,
     config::{ChannelConfig, ChannelKind, SyslogFormat},
     data_dir::read_secret,
     model::one_line,
+    net::mqtt::MqttError,
     resolve::Resolve,
     syslog,
 };
@@ -50,6 +51,8 @@ pub(super) struct Courier {
     pub(super) hostname: Option<String>,
     /// Which recipients have a mail that others have yet to get.
     pub(super) posted: Arc<Mutex<Posted>>,
+    /// To MQTT brokers.
+    pub(super) links: Links,
 }
 
 impl Courier {
@@ -62,6 +65,7 @@ impl Courier {
         match &channel.kind {
             ChannelKind::Syslog { format } => return self.log(channel, *format, message).await,
             ChannelKind::Email(config) => return self.post(channel, config, message).await,
+            ChannelKind::Mqtt(_) => return self.publish(channel, message).await,
             ChannelKind::Ntfy | ChannelKind::Webhook { .. } => {}
         }
         let token = secret("token_file", channel.token_file.as_deref())?;
@@ -92,6 +96,19 @@ impl Courier {
             Err(ClientError::TooLarge(_)) => Ok(excerpt(&answer)),
             Err(error) => Err(judge(&error)),
         }
+    }
+
+    async fn publish(
+        &self,
+        channel: &ChannelConfig,
+        message: &AlertMessage,
+    ) -> Result<String, DeliveryError> {
+        let published = self.links.publish(&channel.name, mqtt_payload(message)).await;
+        let judge = |error: MqttError| match error.judges_the_message() {
+            true => DeliveryError::Refused(error.to_string()),
+            false => DeliveryError::Failed(error.to_string()),
+        };
+        published.map(|()| "the broker has it".to_owned()).map_err(judge)
     }
 
     async fn log(

@@ -2,6 +2,8 @@
 //!
 //! [`ChannelOutbox`](crate::alerts::ChannelOutbox) decides what is sent when; `channel.rs` does that for one channel, as one task;
 //! `selection.rs` reads what is to be sent, `explain.rs` what is known of it, `delivery.rs` and `post.rs` send it, and `status.rs` keeps what can be seen of it.
+//! `links.rs` keeps the connections to MQTT brokers, each of which is a task (`link.rs`); `state.rs` reads what Home Assistant
+//! is told.
 //!
 //! The appliance's own trouble is a state, not an event: a channel keeps what it was told, and is told what differs.
 //! Another source of alerts, such as a certificate that expires, is one or the other.
@@ -9,8 +11,11 @@
 mod channel;
 mod delivery;
 mod explain;
+mod link;
+mod links;
 mod post;
 mod selection;
+mod state;
 mod status;
 
 use std::{
@@ -21,7 +26,14 @@ use std::{
 use futures_util::future::join_all;
 use tokio::{sync::watch, task::JoinSet};
 
-use self::{delivery::Courier, selection::Selection, status::Statuses};
+use self::{
+    delivery::Courier,
+    link::LinkParts,
+    links::{LinkTasks, Links},
+    selection::Selection,
+    state::StateParts,
+    status::Statuses,
+};
 pub use self::{
     delivery::DeliveryError,
     status::{ChannelState, ChannelStatus},
@@ -32,7 +44,7 @@ use crate::{
     clock::Clock,
     config::{ChannelConfig, Config},
     resolve::Resolve,
-    service::{differences::Differences, health::Health},
+    service::{differences::Differences, health::Health, runner::Runs},
     store::{MessageRecord, MessageState, Store, StoreError},
 };
 
@@ -57,6 +69,8 @@ pub struct AlertParts {
     pub clock: Arc<dyn Clock>,
     /// This machine's name.
     pub hostname: Option<String>,
+    /// Starts scans that are asked for by MQTT.
+    pub runs: Runs,
 }
 
 /// The alerts; cheap to clone. Alerts are sent while [`Alerts::run`] runs; all else works without it, too.
@@ -69,6 +83,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     selection: Selection,
     courier: Courier,
+    link_parts: LinkParts,
     statuses: Mutex<Statuses>,
     notices: watch::Sender<Vec<String>>,
 }
@@ -108,9 +123,16 @@ pub enum AlertRequestError {
 impl Alerts {
     /// Prepares the alerts.
     pub fn new(parts: AlertParts) -> Self {
-        let AlertParts { store, config, resolver, clock, hostname } = parts;
+        let AlertParts { store, config, resolver, clock, hostname, runs } = parts;
         let differences = Differences::new(store.clone(), config.clone());
         let client = HttpClient::new(Arc::clone(&resolver));
+        let link_parts = LinkParts {
+            store: store.clone(),
+            config: config.clone(),
+            resolver: Arc::clone(&resolver),
+            clock: Arc::clone(&clock),
+            runs,
+        };
         Self(Arc::new(Shared {
             selection: Selection { store: store.clone(), differences, clock: Arc::clone(&clock) },
             courier: Courier {
@@ -119,7 +141,9 @@ impl Alerts {
                 clock: Arc::clone(&clock),
                 hostname,
                 posted: Arc::default(),
+                links: Links::default(),
             },
+            link_parts,
             store,
             config,
             clock,
@@ -131,9 +155,11 @@ impl Alerts {
     /// Sends alerts until the configuration's sender is gone. `health` tells of the appliance's own trouble.
     pub async fn run(self, health: watch::Receiver<Health>) {
         let mut config = self.0.config.clone();
+        let mut links = self.links(&health);
         loop {
             let channels = config.borrow_and_update().channels.clone();
             self.begin(&channels).await;
+            links.set(&channels);
             // Of a channel that was taken away, too.
             self.report();
             let mut tasks = JoinSet::new();
@@ -153,6 +179,13 @@ impl Alerts {
                 }
             }
         }
+    }
+
+    fn links(&self, health: &watch::Receiver<Health>) -> LinkTasks {
+        let Shared { selection, courier, link_parts, .. } = &*self.0;
+        let Selection { store, differences, .. } = selection.clone();
+        let state = StateParts { store, differences, health: health.clone() };
+        LinkTasks::new(courier.links.clone(), link_parts.clone(), state)
     }
 
     /// Forgets channels that are no longer configured.

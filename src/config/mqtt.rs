@@ -1,0 +1,138 @@
+//! The keys of a `[[channel]]` of type `mqtt`.
+
+use std::{net::IpAddr, path::PathBuf};
+
+use hyper::Uri;
+
+use super::{parse, table::Section};
+
+/// Where Home Assistant looks for devices, if it was not told otherwise.
+const DISCOVERY: &str = "homeassistant";
+
+/// The longest topic prefix, in bytes: with what is appended it stays far below the 65,535 of the standard.
+const LONGEST_TOPIC: usize = 200;
+
+/// How an MQTT broker is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MqttConfig {
+    /// Who logs in.
+    pub user: Option<String>,
+    /// A file that holds the password.
+    pub password_file: Option<PathBuf>,
+    /// The only version of the protocol that is spoken; `None`: 5, and 3.1.1 where the broker refuses 5.
+    pub version: Option<MqttVersion>,
+    /// What the topics begin with; `None`: `portscan/` and the appliance's id.
+    pub topic: Option<String>,
+    /// The prefix under which Home Assistant looks for devices; `None`: nothing is announced to it.
+    pub discovery: Option<String>,
+}
+
+/// A version of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MqttVersion {
+    /// 5 (OASIS, 2019).
+    V5,
+    /// 3.1.1 (OASIS, 2014).
+    V311,
+}
+
+impl MqttVersion {
+    /// All, as the file names them.
+    pub const ALL: [(&'static str, Self); 2] = [("5", Self::V5), ("3.1.1", Self::V311)];
+
+    /// Its name in the file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::V5 => "5",
+            Self::V311 => "3.1.1",
+        }
+    }
+}
+
+/// Reads the keys that other types of channels do not have.
+pub(super) fn read(section: &mut Section<'_, '_>, url: Option<&str>) -> MqttConfig {
+    let user = section.one("user", parse::label);
+    let password_file = section.one("password_file", parse::path);
+    let version = section.one("version", |text| parse::word(text, "a version of MQTT", &MqttVersion::ALL));
+    let topic = section.one("topic", topic);
+    let discovery = section.one("discovery", |text| match text {
+        "" => Ok(None),
+        text => self::topic(text).map(Some),
+    });
+    if password_file.is_some() && user.is_none() {
+        section.fault_of("password_file", "this is a password without a user; write `user`, too");
+    }
+    if let Some(url) = url {
+        let path = url.parse::<Uri>().map(|uri| uri.path_and_query().is_some_and(|path| path != "/"));
+        if path.unwrap_or_default() {
+            section.fault_of("url", "this URL has a path; write what the topics begin with as `topic`");
+        }
+    }
+    let discovery = discovery.unwrap_or_else(|| Some(DISCOVERY.to_owned()));
+    MqttConfig { user, password_file, version, topic, discovery }
+}
+
+/// The beginning of a topic: what a client may publish to (5, 4.7), and no level that brokers or Home Assistant treat in
+/// their own way.
+fn topic(text: &str) -> Result<String, String> {
+    let is_plain = |c: char| !c.is_control() && !c.is_whitespace() && !matches!(c, '+' | '#' | '$');
+    let is_level = |level: &str| !level.is_empty() && level.chars().all(is_plain);
+    if text.len() <= LONGEST_TOPIC && text.split('/').all(is_level) {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "this is no topic of at most {LONGEST_TOPIC} bytes without blanks, +, #, $ and empty levels; write it as \
+         \"home/portscan\""
+    ))
+}
+
+impl MqttConfig {
+    /// Whether a password would be sent to another machine's address that is not private, readable on the way. A name is
+    /// not looked up: one of a home network, a single word or under a suffix that only such networks use, is taken for
+    /// private.
+    pub(super) fn shows_password(&self, url: &str) -> bool {
+        let uri: Option<Uri> = url.parse().ok();
+        let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        self.password_file.is_some() && url.starts_with("mqtt://") && !is_private(host)
+    }
+}
+
+fn is_private(host: &str) -> bool {
+    match host.parse() {
+        Ok(IpAddr::V4(ip)) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        Ok(IpAddr::V6(ip)) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+        Err(_) => {
+            let host = host.trim_end_matches('.').to_ascii_lowercase();
+            let suffixes = [".local", ".lan", ".home.arpa", ".internal", ".fritz.box", ".localhost"];
+            !host.contains('.') || suffixes.iter().any(|suffix| host.ends_with(suffix))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_has_no_wildcards_and_no_empty_levels() {
+        for good in ["portscan", "home/port-scan/1", "haus/prüfer"] {
+            assert_eq!(topic(good).as_deref(), Ok(good));
+        }
+        for bad in ["", "/", "a//b", "/a", "a/", "a/+", "a/#", "$SYS/a", "a b", "a\u{0}", &"x".repeat(201)] {
+            assert!(topic(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_password_in_the_clear_is_for_private_networks() {
+        for host in
+            ["127.0.0.1", "10.1.2.3", "192.168.1.7", "fd00::1", "fe80::1", "broker", "Ha.local", "h.lan."]
+        {
+            assert!(is_private(host), "{host}");
+        }
+        for host in ["8.8.8.8", "172.32.0.1", "2001:db8::1", "broker.example.org", "local"] {
+            assert_eq!(is_private(host), host == "local", "{host}");
+        }
+    }
+}

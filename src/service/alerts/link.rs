@@ -1,0 +1,383 @@
+//! One connection to an MQTT broker, and what is said on it.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use hyper::Uri;
+use sha2::{Digest, Sha256};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::timeout,
+};
+
+use super::REST;
+use crate::{
+    alerts::{ApplianceState, MqttTopics},
+    client::socket_address,
+    clock::Clock,
+    config::{ChannelConfig, Config, MqttConfig, MqttVersion},
+    data_dir::read_secret,
+    model::Moment,
+    net::mqtt::{
+        MqttError, MqttMessage, MqttOptions, MqttServer, MqttSession, MqttStream, MqttWill, connect_mqtt,
+    },
+    resolve::Resolve,
+    service::{agenda::Order, runner::Runs},
+    store::Store,
+};
+
+/// How long a lost connection waits before it is made again; each failure doubles it.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest such wait. A message that is to be sent does not wait for its end.
+const LAST_PAUSE: Duration = Duration::from_secs(60);
+
+/// A button does not start a further scan for this long.
+const BUTTON_PAUSE: Duration = Duration::from_secs(60);
+
+/// How long taking back what was announced may take.
+const FAREWELL: Duration = Duration::from_secs(20);
+
+/// The ports (5, 4.2).
+const PORTS: [u16; 2] = [1883, 8883];
+
+const ONLINE: &str = "online";
+const OFFLINE: &str = "offline";
+
+/// A message, and who waits for its acknowledgement.
+pub(super) struct Publication {
+    pub(super) payload: String,
+    pub(super) answer: oneshot::Sender<Result<(), MqttError>>,
+}
+
+/// What all connections need of the appliance.
+#[derive(Clone)]
+pub(super) struct LinkParts {
+    pub(super) store: Store,
+    pub(super) config: watch::Receiver<Arc<Config>>,
+    pub(super) resolver: Arc<dyn Resolve>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) runs: Runs,
+}
+
+/// A channel's connection.
+pub(super) struct Link {
+    channel: String,
+    url: String,
+    ca_file: Option<PathBuf>,
+    broker: MqttConfig,
+    parts: LinkParts,
+    state: watch::Receiver<Option<ApplianceState>>,
+    button: Option<Moment>,
+}
+
+/// Why a connection is over.
+enum Ending {
+    /// Another will be made.
+    Lost(MqttError),
+    /// It is not needed any more.
+    Retired,
+}
+
+/// What a connection waits for.
+enum Incident {
+    Publication(Option<Publication>),
+    Message(Result<MqttMessage, MqttError>),
+    State,
+    Retired(bool),
+}
+
+impl Link {
+    pub(super) fn new(
+        channel: &ChannelConfig,
+        broker: &MqttConfig,
+        parts: LinkParts,
+        state: watch::Receiver<Option<ApplianceState>>,
+    ) -> Self {
+        let ca_file = channel.ca_file.clone();
+        let (channel, url) = (channel.name.clone(), channel.url.reveal().to_owned());
+        Self { channel, url, ca_file, broker: broker.clone(), parts, state, button: None }
+    }
+
+    /// Keeps the connection until it is retired.
+    pub(super) async fn run(
+        mut self,
+        mut publications: mpsc::Receiver<Publication>,
+        mut retired: oneshot::Receiver<bool>,
+    ) {
+        let appliance = loop {
+            match self.parts.store.appliance_id().await {
+                Ok(id) => break id,
+                Err(error) => {
+                    tracing::warn!(channel = self.channel, %error, "failed to read the appliance's id; will retry");
+                    tokio::time::sleep(REST).await;
+                }
+            }
+        };
+        let topics = MqttTopics::new(&appliance, &self.broker);
+        let mut version = self.broker.version.unwrap_or(MqttVersion::V5);
+        let mut next = None;
+        let mut pause = FIRST_PAUSE;
+        let mut is_down = false;
+        loop {
+            let connecting = self.connect(version, &appliance, &topics);
+            let connected = tokio::select! {
+                connected = connecting => connected,
+                _ = &mut retired => return,
+            };
+            let error = match connected {
+                Ok(session) => {
+                    if std::mem::take(&mut is_down) {
+                        tracing::info!(channel = self.channel, "connected to the MQTT broker again");
+                    }
+                    let began = self.parts.clock.now();
+                    let ending =
+                        self.serve(session, &topics, &mut next, &mut publications, &mut retired).await;
+                    // One that breaks at once is no reason to connect as fast as possible.
+                    if self.parts.clock.now().since(began) > LAST_PAUSE {
+                        pause = FIRST_PAUSE;
+                    }
+                    match ending {
+                        Ending::Lost(error) => error,
+                        Ending::Retired => return,
+                    }
+                }
+                Err(MqttError::WrongVersion(_))
+                    if self.broker.version.is_none() && version == MqttVersion::V5 =>
+                {
+                    version = MqttVersion::V311;
+                    continue;
+                }
+                Err(error) => error,
+            };
+            if !std::mem::replace(&mut is_down, true) {
+                tracing::warn!(channel = self.channel, %error, "no connection to the MQTT broker; will retry");
+            }
+            // Each is told why, and its channel tries again.
+            while let Some(waiting) = next.take().or_else(|| publications.try_recv().ok()) {
+                _ = waiting.answer.send(Err(error.clone()));
+            }
+            next = tokio::select! {
+                publication = publications.recv() => match publication {
+                    Some(publication) => Some(publication),
+                    None => return,
+                },
+                _ = &mut retired => return,
+                () = tokio::time::sleep(pause) => None,
+            };
+            pause = (pause * 2).min(LAST_PAUSE);
+        }
+    }
+
+    async fn connect(
+        &self,
+        version: MqttVersion,
+        appliance: &str,
+        topics: &MqttTopics,
+    ) -> Result<MqttSession<MqttStream>, MqttError> {
+        let unreachable = |error: &dyn std::fmt::Display| MqttError::Unreachable(error.to_string());
+        let uri: Uri = self.url.parse().map_err(|error| unreachable(&error))?;
+        let name = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        let is_encrypted = uri.scheme_str() == Some("mqtts");
+        let port = uri.port_u16().unwrap_or(PORTS[usize::from(is_encrypted)]);
+        let addresses = self.parts.resolver.resolve(name).await.map_err(|error| unreachable(&error))?;
+        let password = self.broker.password_file.as_ref().map(|file| {
+            read_secret(file).map_err(|error| {
+                MqttError::Unreachable(format!("password_file: cannot read {}: {error}", file.display()))
+            })
+        });
+        let options = MqttOptions {
+            version,
+            client_id: client_id(appliance, &self.channel),
+            user: self.broker.user.clone(),
+            password: password.transpose()?,
+            will: Some(MqttWill { topic: topics.availability(), payload: OFFLINE.to_owned() }),
+        };
+        let server = MqttServer {
+            name: name.to_owned(),
+            addresses: addresses.iter().map(|address| socket_address(address, port)).collect(),
+            is_encrypted,
+            ca_file: self.ca_file.clone(),
+        };
+        MqttSession::open(connect_mqtt(&server).await?, &options).await
+    }
+
+    /// Uses a connection until it ends.
+    async fn serve(
+        &mut self,
+        mut session: MqttSession<MqttStream>,
+        topics: &MqttTopics,
+        next: &mut Option<Publication>,
+        publications: &mut mpsc::Receiver<Publication>,
+        retired: &mut oneshot::Receiver<bool>,
+    ) -> Ending {
+        if let Err(error) = self.begin(&mut session, topics).await {
+            return Ending::Lost(error);
+        }
+        loop {
+            let incident = match next.take() {
+                Some(publication) => Incident::Publication(Some(publication)),
+                None => tokio::select! {
+                    publication = publications.recv() => Incident::Publication(publication),
+                    message = session.receive() => Incident::Message(message),
+                    Ok(()) = self.state.changed(), if topics.discovery().is_some() => Incident::State,
+                    is_forgotten = &mut *retired => Incident::Retired(is_forgotten.unwrap_or_default()),
+                },
+            };
+            let done = match incident {
+                // The one that waited has lost its patience, and will ask again.
+                Incident::Publication(Some(Publication { answer, .. })) if answer.is_closed() => Ok(()),
+                Incident::Publication(Some(Publication { payload, answer })) => {
+                    let published = session.publish(&topics.alerts(), payload.as_bytes(), false).await;
+                    _ = answer.send(published.clone());
+                    self.note_refusal(published)
+                }
+                Incident::Message(Ok(message)) => self.hear(&mut session, topics, &message).await,
+                Incident::Message(Err(error)) => Err(error),
+                Incident::State => self.tell_state(&mut session, topics).await,
+                Incident::Publication(None) => return Ending::Retired,
+                Incident::Retired(is_forgotten) => {
+                    // If the broker does not take it, it has lost what was announced, or its owner removes it by hand.
+                    _ = timeout(FAREWELL, retire(session, topics, is_forgotten)).await;
+                    return Ending::Retired;
+                }
+            };
+            if let Err(error) = done {
+                return Ending::Lost(error);
+            }
+        }
+    }
+
+    /// Says that the appliance is there, and what Home Assistant needs to know of it.
+    async fn begin(
+        &mut self,
+        session: &mut MqttSession<MqttStream>,
+        topics: &MqttTopics,
+    ) -> Result<(), MqttError> {
+        if let Some(status) = topics.status() {
+            let subscribed = session.subscribe(&[status, topics.scan()]).await;
+            self.note_refusal(subscribed)?;
+            self.announce(session, topics).await?;
+        }
+        self.tell(session, &topics.availability(), ONLINE).await
+    }
+
+    async fn announce(
+        &mut self,
+        session: &mut MqttSession<MqttStream>,
+        topics: &MqttTopics,
+    ) -> Result<(), MqttError> {
+        let Some(discovery) = topics.discovery() else { return Ok(()) };
+        let page = super::page_url(&self.parts.config.borrow());
+        self.tell(session, &discovery, &topics.device(&page).to_string()).await?;
+        self.tell_state(session, topics).await
+    }
+
+    async fn tell_state(
+        &mut self,
+        session: &mut MqttSession<MqttStream>,
+        topics: &MqttTopics,
+    ) -> Result<(), MqttError> {
+        let state = self.state.borrow_and_update().as_ref().map(ApplianceState::to_json);
+        match state {
+            Some(state) => self.tell(session, &topics.state(), &state.to_string()).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Publishes what is kept for later subscribers.
+    async fn tell(
+        &self,
+        session: &mut MqttSession<MqttStream>,
+        topic: &str,
+        payload: &str,
+    ) -> Result<(), MqttError> {
+        let is_retained = session.retains();
+        let published = session.publish(topic, payload.as_bytes(), is_retained).await;
+        self.note_refusal(published)
+    }
+
+    /// What the broker does not take is reported, and ends nothing: alerts may be allowed where entities are not.
+    fn note_refusal(&self, outcome: Result<(), MqttError>) -> Result<(), MqttError> {
+        match outcome {
+            Err(error @ MqttError::NotTaken { .. }) => {
+                tracing::warn!(channel = self.channel, %error, "the MQTT broker refused a request");
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// Does what a message asks for, if that is one of the two things that one may ask for. Whoever reaches the broker can
+    /// send it, so nothing here changes what is expected or stored.
+    async fn hear(
+        &mut self,
+        session: &mut MqttSession<MqttStream>,
+        topics: &MqttTopics,
+        message: &MqttMessage,
+    ) -> Result<(), MqttError> {
+        let MqttMessage { topic, payload, is_retained } = message;
+        if topics.tells_of_start(topic, payload) {
+            self.announce(session, topics).await?;
+            return self.tell(session, &topics.availability(), ONLINE).await;
+        }
+        let now = self.parts.clock.now();
+        let is_due = self.button.is_none_or(|pressed| now.since(pressed) >= BUTTON_PAUSE);
+        if topics.asks_for_scan(topic, payload, *is_retained) && is_due {
+            self.button = Some(now);
+            let (runs, channel) = (self.parts.runs.clone(), self.channel.clone());
+            // The runner may take its time, and the connection must not wait for it.
+            tokio::spawn(async move {
+                match runs.start(Order::Scanner(None)).await {
+                    Ok(_) => tracing::info!(channel, "scanning, as asked for by MQTT"),
+                    Err(error) => tracing::warn!(channel, %error, "failed to start a scan asked for by MQTT"),
+                }
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Takes back what was announced, or says that the appliance is not there, and says farewell.
+async fn retire(mut session: MqttSession<MqttStream>, topics: &MqttTopics, is_forgotten: bool) {
+    let retained = match topics.discovery() {
+        _ if !session.retains() => Vec::new(),
+        Some(discovery) => vec![discovery, topics.state(), topics.availability()],
+        None => vec![topics.availability()],
+    };
+    if is_forgotten {
+        for topic in retained {
+            // An empty payload removes what is kept (5, 3.3.1.3).
+            match session.publish(&topic, b"", true).await {
+                Ok(()) | Err(MqttError::NotTaken { .. }) => {}
+                Err(_) => return,
+            }
+        }
+    } else {
+        let is_retained = session.retains();
+        _ = session.publish(&topics.availability(), OFFLINE.as_bytes(), is_retained).await;
+    }
+    session.close().await;
+}
+
+/// The same for each connection of a channel, and of no other: 23 letters and digits, which every broker takes
+/// (3.1.1, 3.1.3.1).
+fn client_id(appliance: &str, channel: &str) -> String {
+    let digest = Sha256::digest(format!("{appliance}/{channel}"));
+    let hex: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("portscan{}", &hex[..15])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_channel_of_each_appliance_has_an_id_that_every_broker_takes() {
+        let ids = [client_id("a1", "ha"), client_id("a1", "log"), client_id("a2", "ha")];
+        assert!(
+            ids.iter().all(|id| id.len() == 23 && id.chars().all(|c| c.is_ascii_alphanumeric())),
+            "{ids:?}"
+        );
+        assert!(ids[0] != ids[1] && ids[0] != ids[2] && ids[0] == client_id("a1", "ha"));
+    }
+}

@@ -1,0 +1,132 @@
+//! The connections to MQTT brokers, one for each channel: messages and Home Assistant's entities share it.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinSet,
+    time::timeout,
+};
+
+use super::{
+    link::{Link, LinkParts, Publication},
+    state::{StateParts, observe},
+};
+use crate::{
+    alerts::ApplianceState,
+    config::{ChannelConfig, ChannelKind},
+    net::mqtt::MqttError,
+};
+
+/// How long a message may take, connecting included: two failed versions, log-in, and the acknowledgement.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long the successor of a connection waits for its end: two with the same id would end each other.
+const SUCCESSION: Duration = Duration::from_secs(30);
+
+/// The most messages that wait for a connection; a channel has one on its way, and tests come on top.
+const QUEUE: usize = 8;
+
+/// The way to the connections; cheap to clone.
+#[derive(Clone, Default)]
+pub(super) struct Links(Arc<Mutex<BTreeMap<String, mpsc::Sender<Publication>>>>);
+
+/// The connections themselves.
+pub(super) struct LinkTasks {
+    links: Links,
+    parts: LinkParts,
+    state: watch::Receiver<Option<ApplianceState>>,
+    /// What keeps the state up to date, until there is a broker: an appliance without one does not wake up for it.
+    idle: Option<(StateParts, watch::Sender<Option<ApplianceState>>)>,
+    running: Vec<RunningLink>,
+    tasks: JoinSet<()>,
+}
+
+struct RunningLink {
+    channel: ChannelConfig,
+    /// Ends it; whether what it has announced is to be taken back.
+    retire: oneshot::Sender<bool>,
+    /// Fails once it has ended.
+    ended: oneshot::Receiver<()>,
+}
+
+impl Links {
+    /// Publishes a message of a channel, and waits until the broker has it.
+    pub(super) async fn publish(&self, channel: &str, payload: String) -> Result<(), MqttError> {
+        let gone = || MqttError::Unreachable("the channel is being set up; try again".to_owned());
+        let sender = self.lock().get(channel).cloned().ok_or_else(gone)?;
+        let (answer, answered) = oneshot::channel();
+        let exchange = async {
+            sender.send(Publication { payload, answer }).await.map_err(|_| gone())?;
+            answered.await.map_err(|_| gone())?
+        };
+        timeout(PATIENCE, exchange).await.unwrap_or(Err(MqttError::TimedOut(PATIENCE)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, mpsc::Sender<Publication>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl LinkTasks {
+    /// Without any connection yet. They end when this is dropped, without a farewell: brokers then publish the wills.
+    pub(super) fn new(links: Links, parts: LinkParts, state: StateParts) -> Self {
+        let (told, seen) = watch::channel(None);
+        let idle = Some((state, told));
+        Self { links, parts, state: seen, idle, running: Vec::new(), tasks: JoinSet::new() }
+    }
+
+    /// Ends the connections of channels that are not there any more or are others now, and begins those that are new.
+    pub(super) fn set(&mut self, channels: &[ChannelConfig]) {
+        while self.tasks.try_join_next().is_some() {}
+        let (kept, retired): (Vec<_>, Vec<_>) =
+            self.running.drain(..).partition(|running| channels.contains(&running.channel));
+        self.running = kept;
+        let mut predecessors = BTreeMap::new();
+        for RunningLink { channel, retire, ended } in retired {
+            self.links.lock().remove(&channel.name);
+            // Where the successor announces the same, taking it back would only make it blink.
+            let successor = channels.iter().find(|other| other.name == channel.name);
+            let is_forgotten = successor.is_none_or(|other| !announces_the_same(&channel, other));
+            // It may have ended by itself.
+            _ = retire.send(is_forgotten);
+            predecessors.insert(channel.name, ended);
+        }
+        for channel in channels {
+            let ChannelKind::Mqtt(broker) = &channel.kind else { continue };
+            if self.running.iter().any(|running| running.channel == *channel) {
+                continue;
+            }
+            if let Some((state, told)) = self.idle.take() {
+                self.tasks.spawn(observe(state, told));
+            }
+            let (sender, publications) = mpsc::channel(QUEUE);
+            let (retire, retired) = oneshot::channel();
+            let (ending, ended) = oneshot::channel::<()>();
+            let link = Link::new(channel, broker, self.parts.clone(), self.state.clone());
+            let predecessor = predecessors.remove(&channel.name);
+            self.tasks.spawn(async move {
+                if let Some(predecessor) = predecessor {
+                    _ = timeout(SUCCESSION, predecessor).await;
+                }
+                link.run(publications, retired).await;
+                drop(ending);
+            });
+            self.links.lock().insert(channel.name.clone(), sender);
+            self.running.push(RunningLink { channel: channel.clone(), retire, ended });
+        }
+    }
+}
+
+fn announces_the_same(channel: &ChannelConfig, other: &ChannelConfig) -> bool {
+    match (&channel.kind, &other.kind) {
+        (ChannelKind::Mqtt(a), ChannelKind::Mqtt(b)) => {
+            (&channel.url, &a.topic, &a.discovery) == (&other.url, &b.topic, &b.discovery)
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,90 @@
+//! What a real Home Assistant makes of the appliance: `make home-assistant`.
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use super::{LONG, command};
+use crate::{
+    harness::{
+        Portscan, eventually,
+        home_assistant::HomeAssistant,
+        mosquitto::{Mosquitto, USER},
+        scanner, static_feed,
+    },
+    lab::Lab,
+};
+
+const ENTITIES: [&str; 8] = [
+    "binary_sensor.portscan_problem",
+    "button.portscan_scan_now",
+    "event.portscan_alert",
+    "sensor.portscan_devices",
+    "sensor.portscan_last_scan",
+    "sensor.portscan_missing_ports",
+    "sensor.portscan_open_ports",
+    "sensor.portscan_unexpected_ports",
+];
+
+#[test]
+#[ignore = "installs Home Assistant: `make home-assistant`"]
+fn it_shows_the_appliance_presses_its_button_and_forgets_it() {
+    let lab = Lab::enter("near");
+    let broker = Mosquitto::start(&lab);
+    let home = HomeAssistant::start(&broker);
+    let without = static_feed(&lab) + &scanner("lan", "1d", "20-100");
+    let channel = format!(
+        "[[channel]]\nname = \"ha\"\ntype = \"mqtt\"\nurl = {:?}\nuser = \"{USER}\"\npassword_file = {:?}\n\
+         group = \"1s\"\n",
+        broker.url(),
+        broker.password_file()
+    );
+    let mut portscan = Portscan::new(&lab, &format!("{without}{channel}"));
+    let running = portscan.start();
+    running.wait_for_devices(3, LONG);
+    command(&portscan, &running, &["expected", "accept", "--all"]);
+    let becomes = |entity: &str, wanted: &str| {
+        eventually(LONG, &format!("{entity} becomes {wanted}"), || {
+            home.state(entity).filter(|state| state["state"] == wanted)
+        })
+    };
+    becomes("sensor.portscan_devices", "3");
+    becomes("sensor.portscan_unexpected_ports", "0");
+    becomes("binary_sensor.portscan_problem", "off");
+    let mut entities = home.entities("portscan");
+    entities.sort_unstable();
+    assert_eq!(entities, ENTITIES);
+    // A time, and nothing before the first alert.
+    let last_scan = home.state("sensor.portscan_last_scan").unwrap();
+    assert!(last_scan["state"].as_str().unwrap().starts_with("20"), "{last_scan}");
+    assert_eq!(home.state("event.portscan_alert").unwrap()["state"], "unknown");
+
+    lab.host("10.77.0.5").open(99);
+    command(&portscan, &running, &["run", "--host", "10.77.0.5", "--wait"]);
+    let fired = || home.state("event.portscan_alert").filter(|state| state["state"] != "unknown");
+    let event = eventually(LONG, "the event fires", fired);
+    let attributes = &event["attributes"];
+    assert_eq!(attributes["event_type"], "unexpected", "{event}");
+    assert!(attributes["title"].as_str().unwrap().contains("port 99/tcp opened"), "{event}");
+    becomes("sensor.portscan_unexpected_ports", "1");
+
+    let manual = || running.get("/v1/runs").json().to_string().matches("\"manual\"").count();
+    let before = manual();
+    home.press("button.portscan_scan_now");
+    eventually(LONG, "a scan begins", || (manual() > before).then_some(()));
+
+    running.kill();
+    for entity in ENTITIES {
+        becomes(entity, "unavailable");
+    }
+    let running = portscan.start();
+    becomes("sensor.portscan_unexpected_ports", "1");
+    let again: Value = eventually(LONG, "the event is there again", fired);
+    assert_eq!(again["state"], event["state"], "the event has fired once");
+
+    portscan.set_config(&without);
+    portscan.write_config();
+    running.signal(Signal::SIGHUP);
+    eventually(LONG, "nothing is left of it", || home.entities("portscan").is_empty().then_some(()));
+    running.stop();
+    assert!(!home.log().contains("portscan_"), "Home Assistant complains: {}", home.log());
+}
