@@ -263,6 +263,7 @@ async fn site(home: &Path) -> Router {
         resolver: Arc::new(Nobody),
         clock: Arc::new(clock),
         hostname: None,
+        runs: runs.clone(),
     });
     router(Site {
         alerts,
