@@ -23,8 +23,9 @@ const MOST_SUBJECT: usize = 250;
 /// The longest subject that is written as it is: with the header's name it is one line of 78 (RFC 5322, 2.1.1).
 const PLAIN_SUBJECT: usize = 69;
 
-/// The most bytes of one encoded word, before the encoding: RFC 2047 (2) allows 75 characters with its marks.
-const ENCODED_WORD: usize = 45;
+/// The most bytes of one encoded word, before the encoding: with its marks and the header's name, its line has no more
+/// than the 76 characters that RFC 2047 (2) allows.
+const ENCODED_WORD: usize = 39;
 
 /// The longest line of a part (RFC 2045, 6.7).
 const LINE: usize = 76;
