@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 use jiff::civil::Time;
 
-use super::mqtt::MqttConfig;
+use super::broker::MqttConfig;
 use crate::{
     alerts::MessageTemplates,
     model::{Address, AlertKind, AlertSeverity, Mac, TargetSpec},

@@ -4,7 +4,7 @@ use std::{fmt, net::SocketAddr};
 
 use ipnet::IpNet;
 
-use super::{ChannelConfig, ChannelKind, Config, Targets, parse::covers};
+use super::{ChannelConfig, ChannelKind, Config, Targets, mqtt, parse::covers};
 
 /// The facts about this machine, gathered by the caller; this module reads nothing itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -146,7 +146,7 @@ fn sends_in_the_clear(channel: &ChannelConfig) -> bool {
 
 /// The same of a password for an MQTT broker, beyond private networks.
 fn shows_password(channel: &ChannelConfig) -> bool {
-    matches!(&channel.kind, ChannelKind::Mqtt(broker) if broker.shows_password(channel.url.reveal()))
+    matches!(&channel.kind, ChannelKind::Mqtt(broker) if mqtt::shows_password(broker, channel.url.reveal()))
 }
 
 /// Whether a network is so large that it is not the owner's: the largest private range is a /8, and

@@ -10,7 +10,7 @@
 //! | `parse.rs` | one text to one checked value |
 //! | `file.rs`, `env.rs` | the layers: which keys and variables there are |
 //! | `channel.rs`, `alerts.rs`, `mail.rs` | where alerts go and which; their keys in the file |
-//! | `mqtt.rs` | those of an MQTT broker |
+//! | `broker.rs`, `mqtt.rs` | the same of an MQTT broker |
 //! | `load.rs` | the order of the layers; the one function that reads the disk |
 //! | `check.rs` | does it fit this machine? for `check-config` |
 //! | `show.rs` | the effective configuration, as a file again |
@@ -18,6 +18,7 @@
 //! A new key is one field here, one line in `file.rs`, one in `show.rs`, and a line in the default file.
 
 mod alerts;
+mod broker;
 mod channel;
 mod check;
 mod env;
@@ -43,6 +44,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use tracing::level_filters::LevelFilter;
 
 pub use self::{
+    broker::{MqttConfig, MqttVersion},
     channel::{
         AlertRule, ChannelConfig, ChannelKind, ChannelUrl, MailConfig, MailSecurity, QuietHours,
         SyslogFormat, WebhookShape,
@@ -50,7 +52,6 @@ pub use self::{
     check::{Finding, Machine, Severity, check},
     error::{ConfigError, Fault, Place},
     load::{DEFAULT_PATH, Overrides},
-    mqtt::{MqttConfig, MqttVersion},
 };
 use crate::model::{
     Address, AlertKind, AlertSeverity, Device, DeviceType, IdentifyLevel, Mac, PortSet, TargetSpec, Timing,

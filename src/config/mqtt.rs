@@ -1,53 +1,20 @@
 //! The keys of a `[[channel]]` of type `mqtt`.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::net::IpAddr;
 
 use hyper::Uri;
 
-use super::{parse, table::Section};
+use super::{
+    broker::{MqttConfig, MqttVersion},
+    parse,
+    table::Section,
+};
 
 /// Where Home Assistant looks for devices, if it was not told otherwise.
 const DISCOVERY: &str = "homeassistant";
 
 /// The longest topic prefix, in bytes: with what is appended it stays far below the 65,535 of the standard.
 const LONGEST_TOPIC: usize = 200;
-
-/// How an MQTT broker is used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MqttConfig {
-    /// Who logs in.
-    pub user: Option<String>,
-    /// A file that holds the password.
-    pub password_file: Option<PathBuf>,
-    /// The only version of the protocol that is spoken; `None`: 5, and 3.1.1 where the broker refuses 5.
-    pub version: Option<MqttVersion>,
-    /// What the topics begin with; `None`: `portscan/` and the appliance's id.
-    pub topic: Option<String>,
-    /// The prefix under which Home Assistant looks for devices; `None`: nothing is announced to it.
-    pub discovery: Option<String>,
-}
-
-/// A version of the protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MqttVersion {
-    /// 5 (OASIS, 2019).
-    V5,
-    /// 3.1.1 (OASIS, 2014).
-    V311,
-}
-
-impl MqttVersion {
-    /// All, as the file names them.
-    pub const ALL: [(&'static str, Self); 2] = [("5", Self::V5), ("3.1.1", Self::V311)];
-
-    /// Its name in the file.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::V5 => "5",
-            Self::V311 => "3.1.1",
-        }
-    }
-}
 
 /// Reads the keys that other types of channels do not have.
 pub(super) fn read(section: &mut Section<'_, '_>, url: Option<&str>) -> MqttConfig {
@@ -86,16 +53,13 @@ fn topic(text: &str) -> Result<String, String> {
     ))
 }
 
-impl MqttConfig {
-    /// Whether a password would be sent to another machine's address that is not private, readable on the way. A name is
-    /// not looked up: one of a home network, a single word or under a suffix that only such networks use, is taken for
-    /// private.
-    pub(super) fn shows_password(&self, url: &str) -> bool {
-        let uri: Option<Uri> = url.parse().ok();
-        let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        self.password_file.is_some() && url.starts_with("mqtt://") && !is_private(host)
-    }
+/// Whether a password would be sent to another machine's address that is not private, readable on the way. A name is not
+/// looked up: one of a home network, a single word or under a suffix that only such networks use, is taken for private.
+pub(super) fn shows_password(broker: &MqttConfig, url: &str) -> bool {
+    let uri: Option<Uri> = url.parse().ok();
+    let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    broker.password_file.is_some() && url.starts_with("mqtt://") && !is_private(host)
 }
 
 fn is_private(host: &str) -> bool {

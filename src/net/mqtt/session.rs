@@ -372,7 +372,7 @@ fn told(code: u8, reason: Option<String>) -> String {
         0x82 => "it takes a packet for a wrong one",
         0x85 => "the client's id is not valid",
         0x86 => "bad user name or password; mend `user` and `password_file`",
-        0x87 => "not authorised; the broker's access rules must allow the user these topics",
+        0x87 => "not authorised; mend `user` and `password_file`, or the broker's access rules",
         0x88 => "it is not available",
         0x89 => "it is busy",
         0x8a => "this client is banned",

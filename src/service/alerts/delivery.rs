@@ -8,7 +8,7 @@ use std::{
 
 use hyper::{Method, StatusCode, Uri};
 
-use super::{links::Links, post::Posted};
+use super::{links::BrokerLinks, post::Posted};
 use crate::{
     alerts::{AlertMessage, mqtt_payload, payload, syslog_line},
     client::{ClientError, HttpClient, HttpRequest, JSON, ResponseLimits, socket_address, whole},
@@ -52,7 +52,7 @@ pub(super) struct Courier {
     /// Which recipients have a mail that others have yet to get.
     pub(super) posted: Arc<Mutex<Posted>>,
     /// To MQTT brokers.
-    pub(super) links: Links,
+    pub(super) links: BrokerLinks,
 }
 
 impl Courier {

@@ -60,7 +60,7 @@ pub(super) struct LinkParts {
 }
 
 /// A channel's connection.
-pub(super) struct Link {
+pub(super) struct BrokerLink {
     channel: String,
     url: String,
     ca_file: Option<PathBuf>,
@@ -86,7 +86,7 @@ enum Incident {
     Retired(bool),
 }
 
-impl Link {
+impl BrokerLink {
     pub(super) fn new(
         channel: &ChannelConfig,
         broker: &MqttConfig,

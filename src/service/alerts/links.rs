@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{
-    link::{Link, LinkParts, Publication},
+    link::{BrokerLink, LinkParts, Publication},
     state::{StateParts, observe},
 };
 use crate::{
@@ -33,11 +33,11 @@ const QUEUE: usize = 8;
 
 /// The way to the connections; cheap to clone.
 #[derive(Clone, Default)]
-pub(super) struct Links(Arc<Mutex<BTreeMap<String, mpsc::Sender<Publication>>>>);
+pub(super) struct BrokerLinks(Arc<Mutex<BTreeMap<String, mpsc::Sender<Publication>>>>);
 
 /// The connections themselves.
 pub(super) struct LinkTasks {
-    links: Links,
+    links: BrokerLinks,
     parts: LinkParts,
     state: watch::Receiver<Option<ApplianceState>>,
     /// What keeps the state up to date, until there is a broker: an appliance without one does not wake up for it.
@@ -54,7 +54,7 @@ struct RunningLink {
     ended: oneshot::Receiver<()>,
 }
 
-impl Links {
+impl BrokerLinks {
     /// Publishes a message of a channel, and waits until the broker has it.
     pub(super) async fn publish(&self, channel: &str, payload: String) -> Result<(), MqttError> {
         let gone = || MqttError::Unreachable("the channel is being set up; try again".to_owned());
@@ -74,7 +74,7 @@ impl Links {
 
 impl LinkTasks {
     /// Without any connection yet. They end when this is dropped, without a farewell: brokers then publish the wills.
-    pub(super) fn new(links: Links, parts: LinkParts, state: StateParts) -> Self {
+    pub(super) fn new(links: BrokerLinks, parts: LinkParts, state: StateParts) -> Self {
         let (told, seen) = watch::channel(None);
         let idle = Some((state, told));
         Self { links, parts, state: seen, idle, running: Vec::new(), tasks: JoinSet::new() }
@@ -107,7 +107,7 @@ impl LinkTasks {
             let (sender, publications) = mpsc::channel(QUEUE);
             let (retire, retired) = oneshot::channel();
             let (ending, ended) = oneshot::channel::<()>();
-            let link = Link::new(channel, broker, self.parts.clone(), self.state.clone());
+            let link = BrokerLink::new(channel, broker, self.parts.clone(), self.state.clone());
             let predecessor = predecessors.remove(&channel.name);
             self.tasks.spawn(async move {
                 if let Some(predecessor) = predecessor {

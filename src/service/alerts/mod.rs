@@ -29,7 +29,7 @@ use tokio::{sync::watch, task::JoinSet};
 use self::{
     delivery::Courier,
     link::LinkParts,
-    links::{LinkTasks, Links},
+    links::{BrokerLinks, LinkTasks},
     selection::Selection,
     state::StateParts,
     status::Statuses,
@@ -141,7 +141,7 @@ impl Alerts {
                 clock: Arc::clone(&clock),
                 hostname,
                 posted: Arc::default(),
-                links: Links::default(),
+                links: BrokerLinks::default(),
             },
             link_parts,
             store,

@@ -1,0 +1,40 @@
+//! What is configured of an MQTT broker.
+
+use std::path::PathBuf;
+
+/// How an MQTT broker is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MqttConfig {
+    /// Who logs in.
+    pub user: Option<String>,
+    /// A file that holds the password.
+    pub password_file: Option<PathBuf>,
+    /// The only version of the protocol that is spoken; `None`: 5, and 3.1.1 where the broker refuses 5.
+    pub version: Option<MqttVersion>,
+    /// What the topics begin with; `None`: `portscan/` and the appliance's id.
+    pub topic: Option<String>,
+    /// The prefix under which Home Assistant looks for devices; `None`: nothing is announced to it.
+    pub discovery: Option<String>,
+}
+
+/// A version of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MqttVersion {
+    /// 5 (OASIS, 2019).
+    V5,
+    /// 3.1.1 (OASIS, 2014).
+    V311,
+}
+
+impl MqttVersion {
+    /// All, as the file names them.
+    pub const ALL: [(&'static str, Self); 2] = [("5", Self::V5), ("3.1.1", Self::V311)];
+
+    /// Its name in the file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::V5 => "5",
+            Self::V311 => "3.1.1",
+        }
+    }
+}
