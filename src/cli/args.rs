@@ -11,9 +11,9 @@ use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
 
 use super::{
     alert::AlertCommand, backup::BackupArgs, changes::ChangesArgs, check::CheckArgs, diff::DiffArgs,
-    discover::DiscoverArgs, doctor::DoctorArgs, expected::ExpectedCommand, explain::ExplainArgs, hosts::HostsArgs,
-    import::ImportArgs, import_expected::ImportExpectedArgs, nmap, ports, run::RunArgs, setup::SetupArgs,
-    status::StatusArgs,
+    discover::DiscoverArgs, doctor::DoctorArgs, expected::ExpectedCommand, explain::ExplainArgs,
+    hosts::HostsArgs, import::ImportArgs, import_expected::ImportExpectedArgs, nmap, ports, run::RunArgs,
+    setup::SetupArgs, status::StatusArgs,
 };
 use crate::{
     config::Overrides,

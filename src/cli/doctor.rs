@@ -60,7 +60,8 @@ fn works(findings: &[Diagnosis]) -> bool {
 
 fn print(args: &DoctorArgs, findings: &[Diagnosis], out: &mut dyn Write) -> Result<(), CliError> {
     if args.json {
-        let document = DoctorDocument { version: env!("CARGO_PKG_VERSION"), works: works(findings), findings };
+        let document =
+            DoctorDocument { version: env!("CARGO_PKG_VERSION"), works: works(findings), findings };
         serde_json::to_writer(&mut *out, &document).map_err(std::io::Error::from)?;
         writeln!(out)?;
     } else {
@@ -101,7 +102,11 @@ mod tests {
             Diagnosis::ok("clock", "it says 2026-06-01 12:00 UTC"),
             Diagnosis::not_checked("mDNS", "the configuration announces no name", None),
             Diagnosis::lacking("memory", "little", "stop x".to_owned()),
-            Diagnosis::essential("port", "0.0.0.0:80 is held by a\u{1b}[31m (process 7)", "stop it".to_owned()),
+            Diagnosis::essential(
+                "port",
+                "0.0.0.0:80 is held by a\u{1b}[31m (process 7)",
+                "stop it".to_owned(),
+            ),
         ]
     }
 
@@ -113,7 +118,9 @@ mod tests {
         assert_eq!(lines[1], "not checked  mDNS: the configuration announces no name");
         assert_eq!(lines[2], "lacking      memory: little");
         assert_eq!(lines[3], "             mend: stop x");
-        assert!(lines[4].starts_with("lacking      port (essential): 0.0.0.0:80") && !text.contains('\u{1b}'));
+        assert!(
+            lines[4].starts_with("lacking      port (essential): 0.0.0.0:80") && !text.contains('\u{1b}')
+        );
         assert_eq!(lines.last(), Some(&"1 essential thing is lacking"));
         assert!(printed(&findings()[..3], false).ends_with("\nnothing essential is lacking\n"));
     }

@@ -15,8 +15,8 @@ use nix::sys::{
 };
 
 use super::facts::{
-    APPLIANCE, ClockState, DiskState, FileSystemKind, InterfaceState, JudgedProcess, ListenState, MachineState,
-    MdnsState, Place, PortUse,
+    APPLIANCE, ClockState, DiskState, FileSystemKind, InterfaceState, JudgedProcess, ListenState,
+    MachineState, MdnsState, Place, PortUse,
 };
 use crate::{
     cli::check::writable,
@@ -50,7 +50,9 @@ pub(super) fn read(overrides: &Overrides, units: &[&str], clock: &dyn Clock) -> 
         configuration,
         place: place(units),
         process,
-        first_unprivileged: setting("ip_unprivileged_port_start").and_then(|text| text.parse().ok()).unwrap_or(1024),
+        first_unprivileged: setting("ip_unprivileged_port_start")
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(1024),
         asks_macs: !config.feed.discover.is_empty() || config.exclude.iter().any(is_mac),
         interfaces: interfaces(),
         discovered: config.feed.discover.iter().map(|discover| discover.interface.clone()).collect(),
@@ -95,7 +97,8 @@ fn listen(config: &Config) -> Vec<ListenState> {
     // All at once, as the server does: two addresses may conflict.
     let bound: Vec<_> = http::bind_each(&config.listen).collect();
     // Closed before the holders are looked for, which would find this process.
-    let bound: Vec<_> = bound.into_iter().map(|(address, bound)| (address, bound.map(|made| made.is_some()))).collect();
+    let bound: Vec<_> =
+        bound.into_iter().map(|(address, bound)| (address, bound.map(|made| made.is_some()))).collect();
     let holders = |port| port_holders(PortKind::Tcp, port).unwrap_or_default();
     bound
         .into_iter()
@@ -244,7 +247,10 @@ mod tests {
                       Max open files            1024                 524288               files\n";
         assert_eq!(descriptors(limits), Some(524_288));
         assert_eq!(descriptors("Max open files 1 unlimited files"), Some(u64::MAX));
-        assert_eq!((capabilities(""), groups("Gid:\tx"), descriptors("Max open")), (None, BTreeSet::new(), None));
+        assert_eq!(
+            (capabilities(""), groups("Gid:\tx"), descriptors("Max open")),
+            (None, BTreeSet::new(), None)
+        );
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::fmt::Display;
 
 use super::{
     facts::{
-        APPLIANCE, ClockState, DiskState, FileSystemKind, JudgedProcess, MachineState, MdnsState, Place, PortUse,
+        APPLIANCE, ClockState, DiskState, FileSystemKind, JudgedProcess, MachineState, MdnsState, Place,
+        PortUse,
     },
     finding::Diagnosis,
 };
@@ -112,8 +113,7 @@ fn bind_service(machine: &MachineState) -> Diagnosis {
                 Place::Binary => setcap("cap_net_bind_service"),
             };
             // It listens already, so it had it in time or needed none.
-            let listens =
-                |listen: &super::facts::ListenState| matches!(&listen.port, PortUse::Held(by) if by.iter().any(is_appliance));
+            let listens = |listen: &super::facts::ListenState| matches!(&listen.port, PortUse::Held(by) if by.iter().any(is_appliance));
             match machine.listen.iter().any(listens) {
                 true => Diagnosis::ok(SUBJECT, format!("not needed: the appliance listens on port {port}")),
                 false => Diagnosis::essential(SUBJECT, detail, mend),
@@ -125,9 +125,13 @@ fn bind_service(machine: &MachineState) -> Diagnosis {
 fn disk(disk: &DiskState) -> Diagnosis {
     const SUBJECT: &str = "disk";
     let (directory, available, database, kind) = match disk {
-        DiskState::Closed(why) => return Diagnosis::not_checked(SUBJECT, why, command("sudo portscan doctor")),
+        DiskState::Closed(why) => {
+            return Diagnosis::not_checked(SUBJECT, why, command("sudo portscan doctor"));
+        }
         DiskState::Unwritable(why) => return Diagnosis::essential(SUBJECT, why, None),
-        DiskState::Writable { directory, available, database, kind } => (directory, *available, *database, *kind),
+        DiskState::Writable { directory, available, database, kind } => {
+            (directory, *available, *database, *kind)
+        }
     };
     let detail = format!("{directory} has {} left", mib(available));
     let needed = database.saturating_add(SPARE_DISK);
@@ -209,7 +213,9 @@ fn neighbours(machine: &MachineState) -> Diagnosis {
 fn net_raw(machine: &MachineState) -> Diagnosis {
     const SUBJECT: &str = "capability NET_RAW";
     match has(&machine.process, CAP_NET_RAW) {
-        Some(true) => Diagnosis::ok(SUBJECT, format!("{} has it: ARP is sent directly", who(&machine.process))),
+        Some(true) => {
+            Diagnosis::ok(SUBJECT, format!("{} has it: ARP is sent directly", who(&machine.process)))
+        }
         None => Diagnosis::not_checked(SUBJECT, "the capabilities cannot be read", None),
         Some(false) if !machine.asks_macs => {
             Diagnosis::ok(SUBJECT, "not needed: no MAC is asked for (feed.discover, exclude)")
@@ -250,7 +256,10 @@ fn ping_sockets(machine: &MachineState) -> Diagnosis {
         ),
         false => Diagnosis::lacking(
             SUBJECT,
-            format!("{} may not open them: empty datagrams make the kernel ask instead", who(&machine.process)),
+            format!(
+                "{} may not open them: empty datagrams make the kernel ask instead",
+                who(&machine.process)
+            ),
             command("sudo sysctl -w net.ipv4.ping_group_range=\"0 2147483647\""),
         ),
     }
@@ -261,7 +270,9 @@ fn net_admin(process: &JudgedProcess) -> Diagnosis {
     Diagnosis::ok(
         SUBJECT,
         match has(process, CAP_NET_ADMIN) {
-            Some(true) if process.is_appliance => "the appliance has it and does not need it; it can be dropped",
+            Some(true) if process.is_appliance => {
+                "the appliance has it and does not need it; it can be dropped"
+            }
             _ => "not needed",
         },
     )
@@ -327,7 +338,8 @@ fn clock(clock: ClockState) -> Diagnosis {
     let time = clock.time.strftime("%Y-%m-%d %H:%M UTC");
     let mend = || command("sudo timedatectl set-ntp true");
     if clock.time < EARLIEST_SANE {
-        let detail = format!("it says {time}, which is past: scheduled scans wait for five minutes after the start");
+        let detail =
+            format!("it says {time}, which is past: scheduled scans wait for five minutes after the start");
         return Diagnosis::lacking(SUBJECT, detail, mend());
     }
     match clock.is_synchronised {

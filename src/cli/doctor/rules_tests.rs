@@ -24,7 +24,10 @@ fn healthy() -> MachineState {
             descriptors: Some(DESCRIPTORS),
         },
         first_unprivileged: 1024,
-        listen: vec![ListenState { address: "0.0.0.0:80".parse().unwrap(), port: PortUse::Held(vec![appliance]) }],
+        listen: vec![ListenState {
+            address: "0.0.0.0:80".parse().unwrap(),
+            port: PortUse::Held(vec![appliance]),
+        }],
         asks_macs: true,
         interfaces: Ok(vec![InterfaceState {
             name: "eth0".to_owned(),
@@ -39,7 +42,10 @@ fn healthy() -> MachineState {
             database: 20 * MIB,
             kind: FileSystemKind::Disk,
         },
-        mdns: MdnsState::Shared(vec![PortHolder { uid: 108, process: Some((300, "avahi-daemon".to_owned())) }]),
+        mdns: MdnsState::Shared(vec![PortHolder {
+            uid: 108,
+            process: Some((300, "avahi-daemon".to_owned())),
+        }]),
         neighbours: Ok(12),
         ping_groups: Some(0..=2_147_483_647),
         local_ports: 32_768..=60_999,
@@ -61,9 +67,15 @@ fn by_hand() -> MachineState {
 #[test]
 fn a_healthy_machine_lacks_nothing() {
     let all = diagnose(&healthy());
-    assert!(all.iter().all(|finding| finding.state == DiagnosisState::Ok && finding.mend.is_none()), "{all:#?}");
+    assert!(
+        all.iter().all(|finding| finding.state == DiagnosisState::Ok && finding.mend.is_none()),
+        "{all:#?}"
+    );
     let details: Vec<&str> = all.iter().map(|finding| finding.detail.as_str()).collect();
-    assert!(details.contains(&"0.0.0.0:80 is held by the running appliance, portscan (process 412)"), "{details:?}");
+    assert!(
+        details.contains(&"0.0.0.0:80 is held by the running appliance, portscan (process 412)"),
+        "{details:?}"
+    );
     assert!(details.contains(&"port 5353 is shared with avahi-daemon (process 300)"), "{details:?}");
 }
 
