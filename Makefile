@@ -100,11 +100,12 @@ deb: cross $(MAKERS)/bin/cargo-deb ## package the binary of `make cross`, for `a
 	@echo "$(DEB)"
 
 # What a Pi gets is looked at and run by an emulated processor; what is installed is for this machine, built quickly.
-deb-test: deb-setup $(EMULATED) ## inspect a Pi's package; install, upgrade and purge one here: as root
+deb-test: deb-setup $(EMULATED) ## inspect a Pi's package; install one here, by apt too, upgrade and purge it: as root
 	$(MAKE) deb ARCH=arm64
 	tests/package.sh target/debian/portscan_$(VERSION)_arm64.deb
 	$(MAKE) deb ARCH=$(HERE) PROFILE=quick DEB=target/debian/quick_$(HERE).deb
 	tests/package.sh target/debian/quick_$(HERE).deb
+	tests/repository.sh target/debian/quick_$(HERE).deb
 
 deb-setup: # installs what judges a package, or says how
 	@tests/setup/deb
