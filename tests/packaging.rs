@@ -266,3 +266,51 @@ fn the_list_of_components_has_what_is_linked_and_nothing_else() {
         assert!(component["licenses"][0]["expression"].is_string(), "{component}");
     }
 }
+
+#[test]
+fn a_release_is_the_same_each_time_and_its_checksums_hold() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, at) = (Path::new(env!("CARGO_MANIFEST_DIR")), |name: &str| folder.path().join(name));
+    for name in ["systemd", "target/manual", "target/debian", "target/image"] {
+        fs::create_dir_all(at(name)).unwrap();
+    }
+    let documents = ["README.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE"];
+    for name in documents.into_iter().chain(["systemd/portscan.service", "systemd/portscan.toml"]) {
+        fs::copy(root.join(name), at(name)).unwrap();
+    }
+    let built = ["portscan.1", "portscan.bash", "_portscan", "portscan.fish"]
+        .map(|name| format!("target/manual/{name}"));
+    let others = ["target/debian/portscan_1.0_arm64.deb", "target/portscan.cdx.json", "binary"];
+    for name in built.iter().map(String::as_str).chain(others) {
+        fs::write(at(name), name).unwrap();
+    }
+    let collect = || {
+        let mut command = Command::new(root.join("cross/dist"));
+        command.args(["out", "1.0", "1700000000", "arm64=binary"]).current_dir(folder.path());
+        command.output().unwrap()
+    };
+    let refused = collect();
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        !refused.status.success() && said.contains("portscan_1.0.tar is missing; run: make dist"),
+        "{said}"
+    );
+    fs::write(at("target/image/portscan_1.0.tar"), "image").unwrap();
+    let first = collect();
+    assert!(first.status.success(), "{first:?}");
+    assert_eq!(first.stdout, fs::read(at("out/SHA256SUMS")).unwrap());
+    let touched = fs::File::open(at("README.md")).unwrap();
+    touched.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    assert_eq!(collect().stdout, first.stdout, "a file's time changes it");
+    done(Command::new("sha256sum").args(["--check", "--strict", "SHA256SUMS"]).current_dir(at("out")));
+    let sums = String::from_utf8_lossy(&first.stdout).into_owned();
+    let listed: Vec<&str> = sums.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
+    let expected = [
+        "CHANGELOG.md",
+        "portscan-1.0-image.tar.gz",
+        "portscan-1.0-linux-arm64.tar.gz",
+        "portscan-1.0.cdx.json",
+        "portscan_1.0_arm64.deb",
+    ];
+    assert_eq!(listed, expected);
+}
