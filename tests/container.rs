@@ -20,7 +20,7 @@ use crate::{
 /// The image's user (`cross/image`).
 const USER: u32 = 61080;
 
-/// Bits of capabilities(7): NET_BIND_SERVICE and NET_RAW.
+/// Bits of capabilities(7): `CAP_NET_BIND_SERVICE` and `CAP_NET_RAW`.
 const GRANTED: u64 = 1 << 10 | 1 << 13;
 
 /// Packs a program; returns whether that succeeded, and what was said.
@@ -257,6 +257,7 @@ fn crun(bundle: &Path) -> Command {
 
 /// `make image-test`, which sets the variable to the image.
 #[test]
+#[allow(clippy::too_many_lines, reason = "one container after the other, as its owner runs them")]
 #[ignore = "needs an image of this machine's architecture: make image-test"]
 fn the_image_runs_read_only_as_its_user() {
     let archive =

@@ -4,8 +4,8 @@ use std::fmt::Display;
 
 use super::{
     facts::{
-        APPLIANCE, ClockState, DiskState, FileSystemKind, JudgedProcess, MachineState, MdnsState, Place,
-        PortUse,
+        APPLIANCE, ClockState, DiskState, FileSystemKind, JudgedProcess, ListenState, MachineState,
+        MdnsState, Place, PortUse,
     },
     finding::Diagnosis,
 };
@@ -62,7 +62,7 @@ fn configuration(machine: &MachineState) -> Diagnosis {
         Ok(()) => Diagnosis::ok(SUBJECT, "it is valid"),
         Err(why) => {
             let detail = format!("{why}; below, the defaults are judged");
-            Diagnosis::essential(SUBJECT, detail, command("portscan check-config"))
+            Diagnosis::essential(SUBJECT, detail, "portscan check-config".to_owned())
         }
     }
 }
@@ -83,7 +83,7 @@ fn port(address: &impl Display, port: &PortUse) -> Diagnosis {
                 false => listed(holders),
             };
             let mend = "stop that process, or set another port in `listen`, as listen = [\"0.0.0.0:8080\"]";
-            Diagnosis::essential(SUBJECT, format!("{address} is held by {holders}"), command(mend))
+            Diagnosis::essential(SUBJECT, format!("{address} is held by {holders}"), mend.to_owned())
         }
         // The reason has the remedy.
         PortUse::Unusable(why) => Diagnosis::essential(SUBJECT, why, None),
@@ -103,7 +103,7 @@ fn bind_service(machine: &MachineState) -> Diagnosis {
         Some(false) if is_of_unit(machine) => Diagnosis::not_checked(
             SUBJECT,
             "the service does not run; its unit grants it",
-            command("sudo systemctl start portscan"),
+            "sudo systemctl start portscan".to_owned(),
         ),
         Some(false) => {
             let detail = format!("{} lacks it, and port {port} needs it", who(&machine.process));
@@ -113,7 +113,7 @@ fn bind_service(machine: &MachineState) -> Diagnosis {
                 Place::Binary => setcap("cap_net_bind_service"),
             };
             // It listens already, so it had it in time or needed none.
-            let listens = |listen: &super::facts::ListenState| matches!(&listen.port, PortUse::Held(by) if by.iter().any(is_appliance));
+            let listens = |listen: &ListenState| matches!(&listen.port, PortUse::Held(by) if by.iter().any(is_appliance));
             match machine.listen.iter().any(listens) {
                 true => Diagnosis::ok(SUBJECT, format!("not needed: the appliance listens on port {port}")),
                 false => Diagnosis::essential(SUBJECT, detail, mend),
@@ -126,7 +126,7 @@ fn disk(disk: &DiskState) -> Diagnosis {
     const SUBJECT: &str = "disk";
     let (directory, available, database, kind) = match disk {
         DiskState::Closed(why) => {
-            return Diagnosis::not_checked(SUBJECT, why, command("sudo portscan doctor"));
+            return Diagnosis::not_checked(SUBJECT, why, "sudo portscan doctor".to_owned());
         }
         DiskState::Unwritable(why) => return Diagnosis::essential(SUBJECT, why, None),
         DiskState::Writable { directory, available, database, kind } => {
@@ -142,7 +142,7 @@ fn disk(disk: &DiskState) -> Diagnosis {
     match kind {
         FileSystemKind::Memory => {
             let detail = format!("{directory} is kept in memory: all results are lost at the next start");
-            Diagnosis::lacking(SUBJECT, detail, command("mount a disk there, or set another data_dir"))
+            Diagnosis::lacking(SUBJECT, detail, "mount a disk there, or set another data_dir".to_owned())
         }
         FileSystemKind::ContainerLayer => {
             let detail = format!("{directory} is the container's own: all results are lost with it");
@@ -194,7 +194,7 @@ fn interfaces(machine: &MachineState) -> Vec<Diagnosis> {
             Place::Unit | Place::Binary => "plug in a cable or join a wireless network; then: ip address",
         };
         let detail = "none has an address: only this machine itself can be scanned";
-        found.push(Diagnosis::lacking(SUBJECT, detail, command(mend)));
+        found.push(Diagnosis::lacking(SUBJECT, detail, mend.to_owned()));
     }
     found
 }
@@ -223,7 +223,7 @@ fn net_raw(machine: &MachineState) -> Diagnosis {
         Some(false) if is_of_unit(machine) => Diagnosis::not_checked(
             SUBJECT,
             "the service does not run; ask-by-arp.conf grants it",
-            command("sudo systemctl start portscan"),
+            "sudo systemctl start portscan".to_owned(),
         ),
         Some(false) => {
             let detail = format!("{} lacks it: finding devices takes twice as long", who(&machine.process));
@@ -252,7 +252,7 @@ fn ping_sockets(machine: &MachineState) -> Diagnosis {
         false if is_of_unit(machine) => Diagnosis::not_checked(
             SUBJECT,
             "the service does not run, and has a group of its own",
-            command("sudo systemctl start portscan"),
+            "sudo systemctl start portscan".to_owned(),
         ),
         false => Diagnosis::lacking(
             SUBJECT,
@@ -260,7 +260,7 @@ fn ping_sockets(machine: &MachineState) -> Diagnosis {
                 "{} may not open them: empty datagrams make the kernel ask instead",
                 who(&machine.process)
             ),
-            command("sudo sysctl -w net.ipv4.ping_group_range=\"0 2147483647\""),
+            "sudo sysctl -w net.ipv4.ping_group_range=\"0 2147483647\"".to_owned(),
         ),
     }
 }
@@ -282,7 +282,7 @@ fn descriptors(machine: &MachineState) -> Diagnosis {
     const SUBJECT: &str = "descriptors";
     let Some(limit) = machine.process.descriptors else {
         let detail = "the limit of another user's process cannot be read";
-        return Diagnosis::not_checked(SUBJECT, detail, command("sudo portscan doctor"));
+        return Diagnosis::not_checked(SUBJECT, detail, "sudo portscan doctor".to_owned());
     };
     let detail = format!("{} may open {limit}", who(&machine.process));
     if limit >= ENOUGH_DESCRIPTORS {
@@ -290,7 +290,7 @@ fn descriptors(machine: &MachineState) -> Diagnosis {
     }
     if is_of_unit(machine) {
         let detail = format!("the service does not run; its unit grants {DESCRIPTORS}");
-        return Diagnosis::not_checked(SUBJECT, detail, command("sudo systemctl start portscan"));
+        return Diagnosis::not_checked(SUBJECT, detail, "sudo systemctl start portscan".to_owned());
     }
     let mend = match machine.place {
         Place::Unit => format!("LimitNOFILE={DESCRIPTORS} under [Service]: sudo systemctl edit portscan"),
@@ -319,12 +319,12 @@ fn memory(machine: &MachineState) -> Diagnosis {
                 Place::Unit | Place::Binary => "raise MemoryMax= to 128M",
             };
             match limit < LEAST_MEMORY {
-                true => Diagnosis::essential(SUBJECT, detail, command(mend)),
-                false => Diagnosis::lacking(SUBJECT, detail, command(mend)),
+                true => Diagnosis::essential(SUBJECT, detail, mend.to_owned()),
+                false => Diagnosis::lacking(SUBJECT, detail, mend.to_owned()),
             }
         }
         few => {
-            let mend = command("stop what uses most: ps -eo rss,comm --sort=-rss | head");
+            let mend = "stop what uses most: ps -eo rss,comm --sort=-rss | head".to_owned();
             match few < LEAST_MEMORY {
                 true => Diagnosis::essential(SUBJECT, detail, mend),
                 false => Diagnosis::lacking(SUBJECT, detail, mend),
@@ -336,7 +336,7 @@ fn memory(machine: &MachineState) -> Diagnosis {
 fn clock(clock: ClockState) -> Diagnosis {
     const SUBJECT: &str = "clock";
     let time = clock.time.strftime("%Y-%m-%d %H:%M UTC");
-    let mend = || command("sudo timedatectl set-ntp true");
+    let mend = || "sudo timedatectl set-ntp true".to_owned();
     if clock.time < EARLIEST_SANE {
         let detail =
             format!("it says {time}, which is past: scheduled scans wait for five minutes after the start");
@@ -364,11 +364,11 @@ fn mdns(mdns: &MdnsState) -> Diagnosis {
         MdnsState::Exclusive(holders) => {
             let by = if holders.is_empty() { "another process".to_owned() } else { listed(holders) };
             let detail = format!("{by} has port 5353 for itself: no name is announced");
-            Diagnosis::lacking(SUBJECT, detail, command("stop it, or write enabled = false under [mdns]"))
+            Diagnosis::lacking(SUBJECT, detail, "stop it, or write enabled = false under [mdns]".to_owned())
         }
         MdnsState::Unusable(why) => {
             let detail = format!("port 5353 cannot be opened: {why}");
-            Diagnosis::lacking(SUBJECT, detail, command("write enabled = false under [mdns]"))
+            Diagnosis::lacking(SUBJECT, detail, "write enabled = false under [mdns]".to_owned())
         }
     }
 }
@@ -383,7 +383,7 @@ fn local_ports(machine: &MachineState) -> Diagnosis {
         true => Diagnosis::lacking(
             SUBJECT,
             format!("{detail}: probes to one port of many devices wait for each other"),
-            command("sudo sysctl -w net.ipv4.ip_local_port_range=\"32768 60999\""),
+            "sudo sysctl -w net.ipv4.ip_local_port_range=\"32768 60999\"".to_owned(),
         ),
     }
 }
@@ -428,12 +428,13 @@ fn listed(holders: &[PortHolder]) -> String {
     holders.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn needs_netlink(place: Place) -> Option<String> {
-    command(match place {
+fn needs_netlink(place: Place) -> String {
+    let sandbox = match place {
         Place::Unit => "AF_NETLINK must be in RestrictAddressFamilies=: systemctl cat portscan",
         Place::Container => "the container's seccomp profile must permit AF_NETLINK",
         Place::Binary => "its sandbox must permit AF_NETLINK",
-    })
+    };
+    sandbox.to_owned()
 }
 
 fn setcap(capability: &str) -> String {
@@ -444,11 +445,5 @@ fn mib(bytes: u64) -> String {
     format!("{} MiB", bytes / MIB)
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "what a diagnosis takes")]
-fn command(text: &str) -> Option<String> {
-    Some(text.to_owned())
-}
-
 #[cfg(test)]
-#[path = "rules_tests.rs"]
 mod tests;

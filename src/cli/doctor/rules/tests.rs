@@ -2,10 +2,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::{
-    cli::doctor::{
-        facts::{InterfaceState, ListenState},
-        finding::DiagnosisState,
-    },
+    cli::doctor::{facts::InterfaceState, finding::DiagnosisState},
     model::MemoryFacts,
     net::Conntrack,
 };
@@ -91,6 +88,7 @@ fn writable(available: u64, database: u64, kind: FileSystemKind) -> DiskState {
 }
 
 #[rustfmt::skip] // A table.
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn cases() -> Vec<Case> {
     use DiagnosisState::{Lacking, NotChecked, Ok as Fine};
     const BIND: &str = "capability NET_BIND_SERVICE";
