@@ -176,13 +176,14 @@ impl Container {
         let words = |key: &str| config[key].as_array().unwrap().clone();
         let environment: Vec<Value> =
             words("Env").into_iter().chain(environment.iter().map(|pair| json!(pair))).collect();
+        let command_line = [words("Entrypoint"), words("Cmd")].concat();
         let mount = |to: &str, kind: &str, from: &str, options: Value| json!({"destination": to, "type": kind, "source": from, "options": options});
         let document = json!({
             "ociVersion": "1.0.2",
             "root": {"path": "rootfs", "readonly": true},
             "process": {
                 "cwd": config["WorkingDir"],
-                "args": [words("Entrypoint"), words("Cmd")].concat(),
+                "args": command_line,
                 "env": environment,
                 "user": {"uid": USER, "gid": USER},
                 "capabilities": {"bounding": capabilities},
