@@ -292,7 +292,7 @@ fn the_image_runs_read_only_as_its_user() {
 
     let both = ["CAP_NET_BIND_SERVICE", "CAP_NET_RAW"];
     let (container, site) = Container::start(&image, &bundle, &both, &[], 80);
-    assert_eq!(container.status("Uid"), [USER.to_string(); 4].join("\t"));
+    assert_eq!(container.status("Uid"), format!("{USER}\t{USER}\t{USER}\t{USER}"));
     assert_eq!(u64::from_str_radix(&container.status("CapEff"), 16), Ok(GRANTED));
     let inside = format!("/proc/{}/root", container.pid());
     let refused = fs::write(format!("{inside}/etc/new"), "x").unwrap_err();
