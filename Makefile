@@ -46,18 +46,31 @@ HERE    := $(shell dpkg --print-architecture 2>/dev/null)
 MAKERS  := $(CURDIR)/target/makers
 # The book, and the files that it consists of or links to, each at its place (docs/SUMMARY.md).
 BOOK    := target/book
-LINKED  := README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE-APACHE LICENSE-MIT deny.toml \
+LINKED  := README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md compose.yaml LICENSE-APACHE LICENSE-MIT deny.toml \
   benches/RESULTS.md cross/README.md docs monitoring src/identify/tables/README.md src/services/README.md \
   src/vendor/README.md systemd tests/screenshots
 # The oldest Rust that is promised.
 MSRV    := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+# For which machines the container image is: amd64, arm64 and armv7.
+IMAGE_ARCHS ?= amd64 arm64
+IMAGE   ?= target/image/portscan_$(VERSION).tar
+MUSL_OF_amd64 := x86_64-unknown-linux-musl
+MUSL_OF_arm64 := aarch64-unknown-linux-musl
+MUSL_OF_armv7 := armv7-unknown-linux-musleabihf
+IMAGE_OF_armhf := armv7
+# The apt repository, the key that signs it, and what a release consists of (docs/releasing.md).
+KEY     ?= portscan
+REPOSITORY ?= target/repository
+DIST    ?= target/dist
+DIST_ARCHS ?= amd64 arm64
 # What runs their tests here.
 EMULATOR := $(CURDIR)/target/cross/qemu/usr/bin/qemu-aarch64-static
 BULLSEYE := $(CURDIR)/target/cross/bullseye
 EMULATED := $(EMULATOR) $(BULLSEYE)/lib
 
 .DEFAULT_GOAL := run
-.PHONY: run build release cross cross-test cross-test-setup deb deb-setup deb-test test acceptance \
+.PHONY: run build release cross cross-test cross-test-setup deb deb-setup deb-test image image-setup image-test \
+  repository sbom dist test acceptance \
   first-minute identify-cost servers properties alerts home-assistant siege \
   pi-test pi-setup screenshots bench bench-micro bench-setup fuzz fuzz-setup lint deny deny-advisories msrv msrv-setup \
   docs setup services vendors stats help clean
@@ -87,14 +100,50 @@ deb: cross $(MAKERS)/bin/cargo-deb ## package the binary of `make cross`, for `a
 	@echo "$(DEB)"
 
 # What a Pi gets is looked at and run by an emulated processor; what is installed is for this machine, built quickly.
-deb-test: deb-setup $(EMULATED) ## inspect a Pi's package; install, upgrade and purge one here: as root
+deb-test: deb-setup $(EMULATED) ## inspect a Pi's package; install one here, by apt too, upgrade and purge it: as root
 	$(MAKE) deb ARCH=arm64
 	tests/package.sh target/debian/portscan_$(VERSION)_arm64.deb
 	$(MAKE) deb ARCH=$(HERE) PROFILE=quick DEB=target/debian/quick_$(HERE).deb
 	tests/package.sh target/debian/quick_$(HERE).deb
+	tests/repository.sh target/debian/quick_$(HERE).deb
 
 deb-setup: # installs what judges a package, or says how
 	@tests/setup/deb
+
+# The container image, of static binaries: it contains no system (docs/container.md).
+image: $(IMAGE_ARCHS:%=image-binary-%) ## build the container image, for all of IMAGE_ARCHS in one (docs/container.md)
+	@mkdir -p $(dir $(IMAGE))
+	cross/image $(IMAGE) --version $(VERSION) --created "$$(git log -1 --format=%ct)" \
+	  --revision "$$(git rev-parse HEAD)" \
+	  $(foreach arch,$(IMAGE_ARCHS),$(arch)=target/$(MUSL_OF_$(arch))/$(PROFILE)/portscan)
+
+image-binary-%:
+	cross/build zigbuild $(or $(MUSL_OF_$*),$(error IMAGE_ARCHS: $* is none of amd64, arm64 and armv7)) \
+	  --locked --profile $(PROFILE)
+
+image-setup: # installs the runtime that the image is tried with, or says how
+	@tests/setup/image
+
+IMAGE_HERE := $(or $(IMAGE_OF_$(HERE)),$(HERE))
+image-test: export PORTSCAN_TEST_IMAGE := $(CURDIR)/target/image/quick.tar
+image-test: setup image-setup ## run this machine's image by crun, read-only and as its user: as root
+	$(MAKE) image IMAGE_ARCHS=$(IMAGE_HERE) PROFILE=quick IMAGE=$(PORTSCAN_TEST_IMAGE)
+	$(CARGO) test --locked --test integration --no-run
+	$(CARGO) test --locked --offline --test integration -- --ignored --nocapture container::
+
+repository: ## make a signed apt repository of the packages of `make deb`: KEY, REPOSITORY
+	cross/repository $(REPOSITORY) $(KEY) target/debian/portscan_*.deb
+
+sbom: ## list what the binary is made of: target/portscan.cdx.json (CycloneDX)
+	@mkdir -p target
+	cross/sbom $(foreach arch,$(DIST_ARCHS),$(RUST_OF_$(arch))) > target/portscan.cdx.json
+
+dist: sbom ## build all that a release consists of, for DIST_ARCHS: target/dist (docs/releasing.md)
+	rm -f target/debian/portscan_$(VERSION)_*.deb
+	for arch in $(DIST_ARCHS); do $(MAKE) deb ARCH=$$arch || exit; done
+	$(MAKE) image
+	cross/dist $(DIST) $(VERSION) "$$(git log -1 --format=%ct)" \
+	  $(foreach arch,$(DIST_ARCHS),$(arch)=target/$(RUST_OF_$(arch))/$(PROFILE)/portscan)
 
 # Optimised, for an emulated processor is slow, and without what only a debugger needs, which takes long to make. The
 # tests are made first and at once: each is one crate, which one core compiles.

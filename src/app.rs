@@ -27,6 +27,7 @@ use crate::{
     net::{
         ConnectProber, Links, SystemLimits,
         mdns::{Daemon, LocalResolver, MdnsScope},
+        raise_permitted_capabilities,
     },
     service::scanner::Scanner,
 };
@@ -42,6 +43,8 @@ pub fn run() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => error.exit(),
     };
+    // Before any thread is started: each has capabilities of its own.
+    raise_permitted_capabilities();
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = match runtime.enable_all().max_blocking_threads(BLOCKING_THREADS).build() {
         Ok(runtime) => runtime,

@@ -11,9 +11,9 @@ use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
 
 use super::{
     alert::AlertCommand, backup::BackupArgs, changes::ChangesArgs, check::CheckArgs, diff::DiffArgs,
-    discover::DiscoverArgs, expected::ExpectedCommand, explain::ExplainArgs, hosts::HostsArgs,
-    import::ImportArgs, import_expected::ImportExpectedArgs, nmap, ports, run::RunArgs, setup::SetupArgs,
-    status::StatusArgs,
+    discover::DiscoverArgs, doctor::DoctorArgs, expected::ExpectedCommand, explain::ExplainArgs,
+    hosts::HostsArgs, import::ImportArgs, import_expected::ImportExpectedArgs, nmap, ports, run::RunArgs,
+    setup::SetupArgs, status::StatusArgs,
 };
 use crate::{
     config::Overrides,
@@ -100,6 +100,8 @@ pub enum Now {
     Backup(BackupArgs),
     /// Write a configuration with the networks to search for devices
     Setup(SetupArgs),
+    /// Check what this machine allows and lacks; sends nothing on any network
+    Doctor(DoctorArgs),
     /// Print the token that authorises changes over HTTP
     Token,
     /// Check the configuration and report every fault

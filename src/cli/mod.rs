@@ -14,6 +14,7 @@ mod columns;
 mod devices;
 mod diff;
 mod discover;
+mod doctor;
 mod exclusions;
 mod expected;
 mod explain;
@@ -54,6 +55,7 @@ pub use backup::BackupArgs;
 pub use changes::ChangesArgs;
 pub use diff::DiffArgs;
 pub use discover::{ARP_GRANT, DiscoverArgs};
+pub use doctor::DoctorArgs;
 pub use expected::ExpectedCommand;
 pub use explain::ExplainArgs;
 pub use hosts::HostsArgs;
@@ -246,6 +248,7 @@ async fn dispatch(
         Now::Diff(diff) => diff::diff(diff, &arguments.overrides(), world, terminal).await,
         Now::Changes(changes) => changes::changes(changes, &arguments.overrides(), world, terminal).await,
         Now::Alert(what) => alert::alert(what, &arguments.overrides(), world, terminal).await,
+        Now::Doctor(args) => doctor::doctor(args, &arguments.overrides(), world, terminal),
         Now::Setup(args) => setup::setup(args, &arguments.overrides(), terminal),
         Now::Token => token::token(&arguments.overrides(), terminal),
         Now::CheckConfig(args) => {

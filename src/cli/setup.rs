@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Where the package puts its unit, by the distribution's choice.
-const UNITS: [&str; 3] = [
+pub(super) const UNITS: [&str; 3] = [
     "/usr/lib/systemd/system/portscan.service",
     "/lib/systemd/system/portscan.service",
     "/etc/systemd/system/portscan.service",

@@ -163,7 +163,8 @@ impl Conntrack {
         NonZeroU32::new(entries / self.silence.max(1)).unwrap_or(LEAST_SILENT).max(LEAST_SILENT)
     }
 
-    fn is_full(self) -> bool {
+    /// Whether it is so full that the kernel may drop new connections.
+    pub fn is_full(self) -> bool {
         self.count >= self.max - self.max / RESERVE_PART
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `scope.rs` | selects the networks: those with an IPv4 address that `listen` answers on |
 //! | `daemon.rs` | the one [`Daemon`] of the process: mdns-sd's thread and socket, bounded |
+//! | `port.rs` | whether the port can be shared with other responders of this machine |
 //! | `resolver.rs` | [`LocalResolver`]: names in `.local` by the daemon, every other name by the system |
 //! | `responder.rs` | [`Responder`]: announces the appliance's names, and gives way to other holders |
 //! | `valve.rs` | watches mdns-sd's sockets, and shuts them in a flood |
@@ -22,12 +23,14 @@
 //!   read, so in a flood the appliance may not be found by name.
 
 mod daemon;
+mod port;
 mod resolver;
 mod responder;
 mod scope;
 mod valve;
 
 pub use daemon::{Daemon, MdnsError};
+pub use port::{MDNS_PORT, share_port};
 pub use resolver::LocalResolver;
 pub use responder::{Advertised, Responder};
 pub use scope::MdnsScope;
