@@ -53,19 +53,23 @@ struct ChannelBody {
     /// Its scheme and host: the rest may be a secret.
     #[schema(example = "https://ntfy.sh/...")]
     url: String,
-    /// `idle`: everything is delivered; `waiting`; `failing`: the last attempt failed, and another follows.
+    /// `idle`: everything is delivered; `delivering`; `waiting`: for further events; `paused`: after a flood of messages;
+    /// `quiet`: held in the quiet hours; `failing`: the last attempt failed, and another follows.
     #[schema(value_type = String, example = "idle")]
     state: &'static str,
     /// Events that wait; those of a message that is being delivered count as one.
     pending: usize,
     /// How long the oldest of them waits.
     oldest_seconds: Option<u64>,
+    /// How long the next message or attempt waits.
+    next_seconds: Option<u64>,
     /// For how long no attempt has succeeded.
     failing_seconds: Option<u64>,
     /// Why the last attempt failed.
     error: Option<String>,
     /// Why the last message was sent in the built-in words, where the channel's template failed.
     template_error: Option<String>,
+    /// The last of which it is known: the latest 200 messages of each channel are kept.
     #[schema(value_type = Option<String>, format = DateTime)]
     last_delivered: Option<Timestamp>,
     delivered: u64,
@@ -112,6 +116,7 @@ impl ChannelBody {
             state: status.state.as_str(),
             pending: status.pending,
             oldest_seconds: status.oldest.map(|oldest| oldest.as_secs()),
+            next_seconds: status.next.map(|next| next.as_secs()),
             failing_seconds: status.failing.map(|failing| failing.as_secs()),
             error: status.error,
             template_error: status.template_error,
@@ -153,8 +158,15 @@ impl From<AlertRequestError> for Refusal {
 /// Lists the channels, the messages that were refused, and the latest others.
 #[utoipa::path(get, path = "/v1/alerts", tag = "alerts", responses((status = 200, body = AlertsBody)))]
 async fn alerts(State(api): State<Api>) -> Result<Response, Refusal> {
-    let channels: Vec<_> = api.alerts.channels().into_iter().map(ChannelBody::of).collect();
+    let mut channels: Vec<_> = api.alerts.channels().into_iter().map(ChannelBody::of).collect();
     let messages = api.alerts.messages(MOST).await?;
+    // What was delivered before the start is known from the messages.
+    for channel in channels.iter_mut().filter(|channel| channel.last_delivered.is_none()) {
+        let is_delivered = |message: &&MessageRecord| {
+            message.channel == channel.name && message.state == MessageState::Delivered
+        };
+        channel.last_delivered = messages.iter().find(is_delivered).map(|message| message.at);
+    }
     let (parked, history) =
         messages.into_iter().partition::<Vec<_>, _>(|message| message.state == MessageState::Parked);
     let bodies = |messages: Vec<MessageRecord>| messages.into_iter().map(MessageBody::of).collect();

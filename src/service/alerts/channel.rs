@@ -46,7 +46,8 @@ async fn serve(
         // Only where it matters: it takes system calls.
         let time = channel.quiet.and_then(|_| daytime(shared));
         let step = outbox.step(&pace, clock.now(), time);
-        shared.statuses().note(name, &outbox, clock.now());
+        let now = clock.now();
+        shared.statuses().note(name, &outbox, outbox.next_message(&pace, now, time), now);
         let config = Arc::clone(&shared.config.borrow());
         match step {
             OutboxStep::Read { after } => {
