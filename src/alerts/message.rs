@@ -219,6 +219,7 @@ impl AlertChange {
                 one_line(to, MOST_IDENTITY),
                 one_line(from, MOST_IDENTITY)
             ),
+            ChangeKind::SnoozeEnded { .. } => "alerts are on again".to_owned(),
         }
     }
 }

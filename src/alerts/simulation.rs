@@ -302,5 +302,7 @@ fn an_outbox_says_what_its_next_message_waits_for() {
     happen(&mut world, 1);
     world.step(&mut outbox, &hasty, noon, &mut || Fate::Accepted);
     assert!(matches!(outbox.step(&hasty, world.now, noon), OutboxStep::Wait(Some(_))));
-    assert!(matches!(next(&outbox, world.now, noon), NextMessage::Paused(until) if until > world.now + 60 * SECOND));
+    assert!(
+        matches!(next(&outbox, world.now, noon), NextMessage::Paused(until) if until > world.now + 60 * SECOND)
+    );
 }

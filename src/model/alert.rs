@@ -46,7 +46,8 @@ impl AlertKind {
             // Their owners renew certificates and software.
             ChangeKind::Replaced { part: IdentityPart::Certificate | IdentityPart::Product, .. }
             | ChangeKind::Moved { .. }
-            | ChangeKind::Back => None,
+            | ChangeKind::Back
+            | ChangeKind::SnoozeEnded { .. } => None,
         }
     }
 

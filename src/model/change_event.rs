@@ -54,6 +54,11 @@ pub enum ChangeKind {
         /// What it is now.
         to: String,
     },
+    /// The owner's snooze of the device's alerts has ended.
+    SnoozeEnded {
+        /// The last event before it began: what happened since is told now.
+        after: i64,
+    },
 }
 
 /// What of a port's identity is reported when it changes. A version is not: updates are normal.
@@ -105,6 +110,7 @@ impl ChangeKind {
             Self::Gone => "gone",
             Self::Back => "back",
             Self::Replaced { part, .. } => part.as_str(),
+            Self::SnoozeEnded { .. } => "snooze-ended",
         }
     }
 

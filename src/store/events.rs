@@ -58,7 +58,11 @@ pub(super) fn record_event(connection: &Connection, event: &NewEvent<'_>) -> Res
         ports.map(|(_, ports)| ports.to_string()),
         kind.previous_address()
             .map(ToString::to_string)
-            .or_else(|| kind.replaced().map(|(from, _)| from.to_owned())),
+            .or_else(|| kind.replaced().map(|(from, _)| from.to_owned()))
+            .or_else(|| match kind {
+                ChangeKind::SnoozeEnded { after } => Some(after.to_string()),
+                _ => None,
+            }),
         kind.replaced().map(|(_, to)| to),
         alert,
     ])?;
@@ -90,6 +94,7 @@ fn event(row: &Row<'_>) -> Result<ChangeEvent> {
         "opened" => ports().map(|(protocol, ports)| ChangeKind::Opened(protocol, ports))?,
         "closed" => ports().map(|(protocol, ports)| ChangeKind::Closed(protocol, ports))?,
         "moved" => ChangeKind::Moved { from: text(row, 8)? },
+        "snooze-ended" => ChangeKind::SnoozeEnded { after: text(row, 8)? },
         name => match name.parse::<IdentityPart>() {
             Ok(part) => {
                 let (protocol, ports) = ports()?;

@@ -30,8 +30,7 @@ pub(super) fn axe_faults(browser: &Browser, name: &str) -> Vec<String> {
         for scheme in SCHEMES {
             browser.show(screen, scheme);
             let found = browser.axe();
-            faults
-                .extend(found.iter().map(|fault| format!("{name}, {}, {scheme}: {fault}", screen.name())));
+            faults.extend(found.iter().map(|fault| format!("{name}, {}, {scheme}: {fault}", screen.name())));
         }
     }
     faults
@@ -54,9 +53,7 @@ pub(super) fn reach_all_by_keyboard(browser: &Browser, page: &str) {
     let actors = ["link", "button", "searchbox", "textbox", "checkbox", "combobox"];
     let all: Vec<(String, String)> = actors
         .iter()
-        .flat_map(|role| {
-            browser.all(role).into_iter().map(|it| ((*role).to_owned(), it.name().to_owned()))
-        })
+        .flat_map(|role| browser.all(role).into_iter().map(|it| ((*role).to_owned(), it.name().to_owned())))
         .collect();
     let mut reached = BTreeSet::new();
     // After the last element the focus goes to the browser's own controls; scrollable elements are tab stops, too.

@@ -35,7 +35,8 @@ pub(super) struct ChangeRow {
     /// The scan that observed it; `null` if a feed reported it.
     scan_id: Option<i64>,
     /// `new` (a device never seen before), `opened`, `closed`, `moved`, `gone` (unseen for a week) or `back`; of a port,
-    /// `host-key` (another SSH host key than before), `certificate` or `product` (other software; never for a version).
+    /// `host-key` (another SSH host key than before), `certificate` or `product` (other software; never for a version);
+    /// `snooze-ended` (alerts about the device are on again, and tell what was held).
     #[schema(value_type = String, example = "opened")]
     kind: &'static str,
     /// The device's address at that time.

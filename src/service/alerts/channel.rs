@@ -37,6 +37,7 @@ async fn serve(
     let Shared { store, clock, .. } = shared;
     let name = &channel.name;
     let mut latest = store.latest_event();
+    let mut is_all_snoozed = shared.is_all_snoozed.subscribe();
     let mut outbox = ChannelOutbox::new(&store.outbox(name).await?, clock.now());
     let mut trouble = TroubleWatch::new(store.told_trouble(name).await?, clock.now());
     let pace = Pace { group: channel.group, burst: channel.burst, quiet: channel.quiet };
@@ -64,7 +65,11 @@ async fn serve(
             OutboxStep::Wait(until) => {
                 let sentences = health.borrow_and_update().sentences();
                 trouble.note(sentences, clock.now());
-                let until = match trouble.step(&pace, clock.now(), time) {
+                let step = match *is_all_snoozed.borrow_and_update() {
+                    true => TroubleStep::Wait(None),
+                    false => trouble.step(&pace, clock.now(), time),
+                };
+                let until = match step {
                     TroubleStep::Send { number, sentences } => {
                         report_trouble(shared, channel, &mut trouble, number, &sentences).await?;
                         continue;
@@ -77,6 +82,7 @@ async fn serve(
                 tokio::select! {
                     changed = latest.changed() => changed.map_err(|_| StoreError::Closed)?,
                     Ok(()) = health.changed() => {}
+                    Ok(()) = is_all_snoozed.changed() => {}
                     () = tokio::time::sleep(pause) => {}
                 }
             }

@@ -16,6 +16,7 @@ mod names;
 mod outboxes;
 mod prune;
 mod size;
+mod snoozes;
 mod upgrade;
 
 use std::{

@@ -1,10 +1,13 @@
-// Alerts: the channels and their tests, the messages that a receiver refused, and the latest others.
+// Alerts: the channels and their tests, snoozes, the messages that a receiver refused, and the latest others.
 
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { channelView, waitingText } from "../alerts.js";
 import { get, part, send } from "../api.js";
 import { directory } from "../directory.js";
+import { keyOf } from "../devices.js";
+import { when } from "../format.js";
 import { deviceLink } from "../parts/devicelink.js";
+import { ask } from "../parts/dialog.js";
 import { rows } from "../parts/rows.js";
 import { since } from "../parts/time.js";
 import { fail, say } from "../parts/toast.js";
@@ -15,12 +18,16 @@ const AGAIN = 5_000;
 /** Messages that are shown at first, and with each further step. */
 const STEP = 50;
 
+/** How long a snooze may last, as the API takes it. */
+const LENGTHS = { "1h": "1 hour", "8h": "8 hours", "1d": "1 day", "7d": "7 days", "30d": "30 days" };
+
 /** @type {import("../main.js").Page} */
 export default {
   title: "Alerts",
   open(place) {
     let alerts = null;
-    let find = directory([]);
+    let hosts = [];
+    let find = directory(hosts);
     let most = STEP;
     /** What became of the tests, by channel. */
     const tests = new Map();
@@ -56,20 +63,35 @@ export default {
       say("Dismissed.");
     });
 
+    const snooze = act(async () => {
+      const filled = await ask({ title: "Snooze alerts", action: "Snooze", content: snoozeForm(hosts) });
+      if (!filled) return;
+      const { until } = await send("POST", "v1/alerts/snooze", { device: filled.device || null, for: filled.for });
+      say(`Snoozed until ${when(until)}.`);
+    });
+    const endSnooze = ({ device }) => act(async () => {
+      await send("DELETE", `v1/alerts/snooze${device ? `?device=${part(device)}` : ""}`);
+      say("Alerts are on again.");
+    });
+
     return {
       async load(isWhole) {
-        const [now, hosts] = await Promise.all([get("v1/alerts"), isWhole ? get("v1/hosts") : null]);
+        const [now, all] = await Promise.all([get("v1/alerts"), isWhole ? get("v1/hosts") : hosts]);
         alerts = now;
-        if (hosts) find = directory(hosts);
+        if (all !== hosts) find = directory((hosts = all));
       },
       heard: ({ kind }) => kind === "change" && place.reload(false),
       close: () => clearInterval(timer),
       view: () => {
-        const { channels, parked, history } = alerts;
+        const { channels, snoozes, parked, history } = alerts;
         const device = (key) => (key ? deviceLink(find(key), key) : "several, or none");
         const about = (message) => html`<div>${message.title}</div>`;
         return html`<h1>Alerts</h1>
-          ${channels.length ? list(channels, tests, test) : howTo}
+          ${channels.length ? html`${list(channels, tests, test)}
+            <p class="actions"><button @click=${snooze}>Snooze…</button></p>` : howTo}
+          ${snoozes.map((snoozed) => html`<div class="hint warn head">
+            <div><b>Snoozed</b> until ${when(snoozed.until)}: ${snoozed.device ? device(snoozed.device) : "all alerts"}</div>
+            <button @click=${endSnooze(snoozed)}>End snooze</button></div>`)}
           ${parked.length ? html`<h2>Refused messages</h2>
             ${rows("Refused messages", ["Message", "Channel", "Since", "Reason", "Actions"], parked.map((message) => [
               about(message), message.channel, since(message.time), message.reason ?? "",
@@ -111,6 +133,14 @@ const list = (channels, tests, test) => rows(
 );
 
 const answer = ({ ok, answer }) => (ok === undefined ? answer : `${ok ? "delivered" : "failed"}${answer && `: ${answer}`}`);
+
+const snoozeForm = (hosts) => html`
+  <p>Nothing is sent until then. At the end, one message tells what is still so.</p>
+  <label>About <select name="device">
+    <option value="">all devices, and the appliance itself</option>
+    ${hosts.map((host) => html`<option value=${keyOf(host)}>${host.name ?? host.address}</option>`)}</select></label>
+  <label>For <select name="for">${Object.entries(LENGTHS).map(([length, text]) =>
+    html`<option value=${length} ?selected=${length === "8h"}>${text}</option>`)}</select></label>`;
 
 /** For an appliance without a channel. */
 const howTo = html`<div class="hint">

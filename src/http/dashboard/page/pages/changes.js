@@ -29,6 +29,7 @@ const KINDS = {
   moved: { counted: ["device", " moved"] },
   gone: { text: "gone: not seen for a week", counted: ["device", " gone"] },
   back: { text: "back on the network", counted: ["device", " back"] },
+  "snooze-ended": { text: "alerts are on again", counted: ["snooze", " ended"] },
   "host-key": { what: "SSH host key", counted: ["SSH host key", " changed"] },
   certificate: { what: "certificate", counted: ["certificate", " changed"] },
   product: { what: "software", counted: ["service", " replaced"] },
