@@ -1,4 +1,5 @@
-//! What, besides the events themselves, decides whether a channel tells of them; all that a page of events needs, at once.
+//! What, besides the events themselves, decides whether a channel tells of them; all that a page of events needs, at
+//! once.
 
 use std::collections::HashMap;
 
@@ -28,6 +29,8 @@ pub struct UndoneEvent {
     pub told_by: i64,
     /// Whether nothing of it is left: not, if some of its ports are still open, or closed.
     pub is_whole: bool,
+    /// Whether it differed from the expected state; one that did not may have been told because its owner asked for it.
+    pub was_alert: bool,
 }
 
 /// Events that a snooze holds, or held: those between both ids.
@@ -112,6 +115,7 @@ fn undone_by(connection: &Connection, event: &ChangeEvent) -> Result<Option<Undo
         | ChangeKind::Gone
         | ChangeKind::Moved { .. }
         | ChangeKind::Replaced { .. }
+        | ChangeKind::Found { .. }
         | ChangeKind::SnoozeEnded { .. } => return Ok(None),
     };
     let sql = "SELECT id, ports, alert FROM changes
@@ -129,9 +133,16 @@ fn undone_by(connection: &Connection, event: &ChangeEvent) -> Result<Option<Undo
             }
         };
         if is_same {
-            let (id, is_alert): (i64, bool) = (row.get(0)?, row.get(2)?);
-            let undone = |told_by| UndoneEvent { id, told_by, is_whole };
-            return Ok(if is_alert { Some(undone(told_by(connection, &device, id)?)) } else { None });
+            let (id, was_alert): (i64, bool) = (row.get(0)?, row.get(2)?);
+            if !was_alert && event.kind != ChangeKind::Back {
+                return Ok(None);
+            }
+            return Ok(Some(UndoneEvent {
+                id,
+                told_by: told_by(connection, &device, id)?,
+                is_whole,
+                was_alert,
+            }));
         }
     }
     Ok(None)

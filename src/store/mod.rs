@@ -15,7 +15,7 @@
 //! - *opening*: `open` and `at_rest` start the threads;
 //! - *subjects*, each with its SQL, its changes and queries, and its methods of [`Store`]: `scans`, `record`, `import`,
 //!   `identifications`, `sightings`, `names`, `schedules`, `hosts`, `host_states`, `known`, `lookups`, `compared`, `scan_pages`, `reports`,
-//!   `summary`, `outboxes`, `alert_context`, `snoozes`, `prune`, `room`, `ahead`, `backup`;
+//!   `summary`, `outboxes`, `alert_context`, `snoozes`, `told_findings`, `prune`, `room`, `ahead`, `backup`;
 //! - *subjects with SQL that those share*: `identity`, `merge`, `endpoints`, `presence`, `insertion`, `contributors`,
 //!   `unconfirmed`, `events`, `expected`, `identified`;
 //! - `handle`: what a task holds, and how it reaches the threads;
@@ -90,6 +90,7 @@ mod sighting_filter;
 mod sightings;
 mod snoozes;
 mod summary;
+mod told_findings;
 mod unconfirmed;
 mod verdicts;
 mod writer;
@@ -127,3 +128,4 @@ pub use schedules::Schedule;
 pub use schema::FILE_NAME;
 pub use snoozes::Snooze;
 pub use summary::ScannerSummary;
+pub use told_findings::OpenPortFinding;

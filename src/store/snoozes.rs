@@ -1,8 +1,8 @@
 //! For which devices the owner wants no alerts for a while.
 //!
-//! The events of a snoozed device are stored as ever, and held by their ids: those after the latest one at the begin of the
-//! snooze, up to the event that its end is. That event makes each channel tell of what was held. So how far a channel
-//! is stays one number, and a channel that reads late holds the same events as one that reads at once.
+//! The events of a snoozed device are stored as ever, and held by their ids: those after the latest one at the begin of
+//! the snooze, up to the event that its end is. That event makes each channel tell of what was held. So how far a
+//! channel is stays one number, and a channel that reads late holds the same events as one that reads at once.
 
 use std::time::Duration;
 
@@ -92,8 +92,8 @@ impl DatabaseChange for EndSnooze {
         let sql = "DELETE FROM alert_snoozes WHERE device = ?1 RETURNING after";
         let ended = connection.prepare_cached(sql)?.query_row([&name], |row| row.get(0)).optional()?;
         let Some(after): Option<i64> = ended else { return Ok(false) };
-        // Only what may be told: alerts, what ends one, and the end of another snooze within this one. The address is that
-        // of the row with the greatest id (SQLite, "Bare columns in an aggregate query").
+        // Only what may be told: alerts, what ends one, and the end of another snooze within this one. The address is
+        // that of the row with the greatest id (SQLite, "Bare columns in an aggregate query").
         let sql = "SELECT device, address, max(id) FROM changes
                    WHERE id > ?1 AND (?2 = '' OR device = ?2)
                    AND (alert OR kind IN ('opened', 'closed', 'back', 'snooze-ended'))

@@ -9,3 +9,14 @@ CREATE TABLE alert_snoozes (
 
 -- A change of the kind snooze-ended has in `was` the change after which the snooze began. There are few of them.
 CREATE INDEX changes_of_snoozes ON changes (id) WHERE kind = 'snooze-ended';
+
+-- What was found of open ports and told, so that each is told once. The first row begins the list: what the first look
+-- finds is how things are, and no news.
+CREATE TABLE told_findings (
+    device   TEXT NOT NULL,         -- MAC, or address
+    protocol TEXT NOT NULL,
+    port     INTEGER NOT NULL,
+    kind     TEXT NOT NULL,         -- advice, certificate-expires
+    reason   TEXT NOT NULL,         -- another one is told again
+    PRIMARY KEY (device, protocol, port, kind, reason)
+) STRICT, WITHOUT ROWID;

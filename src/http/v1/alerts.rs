@@ -65,8 +65,8 @@ struct ChannelBody {
     /// Its scheme and host: the rest may be a secret.
     #[schema(example = "https://ntfy.sh/...")]
     url: String,
-    /// `idle`: everything is delivered; `delivering`; `waiting`: for further events; `paused`: after a flood of messages;
-    /// `quiet`: held in the quiet hours; `failing`: the last attempt failed, and another follows.
+    /// `idle`: everything is delivered; `delivering`; `waiting`: for further events; `paused`: after a flood of
+    /// messages; `quiet`: held in the quiet hours; `failing`: the last attempt failed, and another follows.
     #[schema(value_type = String, example = "idle")]
     state: &'static str,
     /// Events that wait; those of a message that is being delivered count as one.

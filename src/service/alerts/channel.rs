@@ -106,7 +106,7 @@ async fn report_trouble(
 ) -> Result<(), StoreError> {
     let name = &channel.name;
     let config = Arc::clone(&shared.config.borrow());
-    if let Some(severity) = config.alert_severity(name, AlertKind::Appliance, None, None) {
+    if let Some(severity) = config.alert_severity(name, AlertKind::Appliance, None) {
         let message = shared.origin(&config).await?.trouble(number, sentences, severity);
         match shared.deliver(channel, &message).await {
             Ok(_) => shared.statuses().note_delivered(name, shared.clock.wall()),

@@ -19,6 +19,7 @@ mod selection;
 mod snooze;
 mod state;
 mod status;
+mod traits;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},

@@ -5,7 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use super::explain::{EXPLAINED, explain};
+use super::{
+    explain::{EXPLAINED, explain},
+    traits::DeviceTraits,
+};
 use crate::{
     alerts::{AlertChange, AlertMessage, Origin},
     clock::Clock,
@@ -109,7 +112,8 @@ impl Selection {
         channel: &str,
         config: &Config,
     ) -> Result<Vec<(i64, Vec<ChosenChange>)>, StoreError> {
-        events.retain(|event| may_be_told(event, channel, config));
+        let traits = self.traits(&events, config).await?;
+        events.retain(|event| may_be_told(event, channel, config, traits.of(event)));
         // One read for all of them: most pages of a quiet network need none.
         let context = self.store.alert_context(channel, &events).await?;
         let mut chosen = Vec::new();
@@ -119,7 +123,10 @@ impl Selection {
                 ChangeKind::SnoozeEnded { after } => {
                     self.held(event.device, (after, id), channel, config).await?
                 }
-                _ => change(event, channel, config, &context).into_iter().collect(),
+                _ => {
+                    let traits = traits.of(&event);
+                    change(event, channel, config, traits, &context).into_iter().collect()
+                }
             };
             if !told.is_empty() {
                 chosen.push((id, told));
@@ -128,8 +135,25 @@ impl Selection {
         Ok(chosen)
     }
 
-    /// Returns what is to be told of a device of what a snooze has held, between these two events: what is not over yet,
-    /// and what ends an alert from before it.
+    /// Reads what is asked of the devices of these events beyond addresses: by the rules, and of devices that are gone
+    /// or back.
+    async fn traits(&self, events: &[ChangeEvent], config: &Config) -> Result<TraitsByDevice, StoreError> {
+        let mut known = TraitsByDevice::default();
+        let is_asked = |event: &&ChangeEvent| match event.kind {
+            ChangeKind::Gone | ChangeKind::Back => true,
+            _ => config.alerts_ask_for_traits() && (event.alert || may_end(event).is_some()),
+        };
+        for event in events.iter().filter(is_asked) {
+            if !known.devices.contains_key(&event.device) {
+                let traits = DeviceTraits::read(&self.store, config, &event.device).await?;
+                known.devices.insert(event.device.clone(), traits);
+            }
+        }
+        Ok(known)
+    }
+
+    /// Returns what is to be told of a device of what a snooze has held, between these two events: what is not over
+    /// yet, and what ends an alert from before it.
     async fn held(
         &self,
         device: DeviceKey,
@@ -145,7 +169,8 @@ impl Selection {
             let page = self.differences.change_events(filter).await?;
             after = page.next.filter(|next| *next < end);
             let mut events = page.rows;
-            events.retain(|event| event.id < end && may_be_told(event, channel, config));
+            let traits = self.traits(&events, config).await?;
+            events.retain(|event| event.id < end && may_be_told(event, channel, config, traits.of(event)));
             let context = self.store.alert_context(channel, &events).await?;
             for event in events {
                 // Another snooze that ended within this one, and began before it: what it held was not told either.
@@ -164,9 +189,8 @@ impl Selection {
                     // The rest of it is still to be told.
                     Some(_) => {}
                     None => {
-                        told.extend(
-                            change(event, channel, config, &context).map(|it| (it.change.event.id, it)),
-                        );
+                        let (id, traits) = (event.id, traits.of(&event));
+                        told.extend(change(event, channel, config, traits, &context).map(|it| (id, it)));
                     }
                 }
             }
@@ -178,11 +202,30 @@ impl Selection {
     }
 }
 
+/// What rules ask of devices.
+#[derive(Default)]
+struct TraitsByDevice {
+    devices: HashMap<DeviceKey, DeviceTraits>,
+    none: DeviceTraits,
+}
+
+impl TraitsByDevice {
+    fn of(&self, event: &ChangeEvent) -> &DeviceTraits {
+        self.devices.get(&event.device).unwrap_or(&self.none)
+    }
+}
+
 /// What a channel tells of one event.
 struct ChosenChange {
     change: AlertChange,
     /// If it ends an alert: the event whose message told of that.
     told_by: Option<i64>,
+}
+
+/// What an alert about this event is about.
+fn about(event: &ChangeEvent, traits: &DeviceTraits) -> Option<AlertKind> {
+    let is_unexpected = || event.kind == ChangeKind::Gone && traits.is_critical();
+    AlertKind::of(event).or_else(|| is_unexpected().then_some(AlertKind::DeviceGone))
 }
 
 /// What an event ends, if it is no alert and may end one.
@@ -195,23 +238,27 @@ fn may_end(event: &ChangeEvent) -> Option<AlertKind> {
         | ChangeKind::Gone
         | ChangeKind::Moved { .. }
         | ChangeKind::Replaced { .. }
+        | ChangeKind::Found { .. }
         | ChangeKind::SnoozeEnded { .. } => None,
     }
 }
 
 /// Whether a channel tells of this event, as far as the event and the configuration decide.
-fn may_be_told(event: &ChangeEvent, channel: &str, config: &Config) -> bool {
-    let mac = event.device.mac();
-    let is_sent = |about| config.alert_severity(channel, about, mac, Some(&event.address)).is_some();
+fn may_be_told(event: &ChangeEvent, channel: &str, config: &Config, traits: &DeviceTraits) -> bool {
+    let subject = traits.subject(event);
+    let is_sent = |about| config.alert_severity(channel, about, Some(&subject)).is_some();
     if matches!(event.kind, ChangeKind::SnoozeEnded { .. }) {
         return true;
     }
-    if let Some(about) = AlertKind::of(event) {
+    if let Some(about) = about(event, traits) {
         return is_sent(about);
+    }
+    if event.kind == ChangeKind::Back && traits.is_critical() && is_sent(AlertKind::DeviceGone) {
+        return true;
     }
     // Known noise raised no alert that could be over.
     let is_noise = || {
-        let ignored = config.ignored_ports(mac, Some(&event.address));
+        let ignored = config.ignored_ports(event.device.mac(), Some(&event.address));
         event.kind.ports().is_some_and(|(_, ports)| ports.is_subset(&ignored))
     };
     may_end(event).is_some_and(|about| is_sent(about) && !is_noise())
@@ -222,20 +269,32 @@ fn change(
     event: ChangeEvent,
     channel: &str,
     config: &Config,
+    traits: &DeviceTraits,
     context: &AlertContext,
 ) -> Option<ChosenChange> {
-    if let Some(about) = AlertKind::of(&event) {
-        let severity = config.alert_severity(channel, about, event.device.mac(), Some(&event.address))?;
-        let change = AlertChange { about, resolves: None, severity, name: None, explanations: Vec::new(), event };
+    if let Some(about) = about(&event, traits) {
+        let severity = config.alert_severity(channel, about, Some(&traits.subject(&event)))?;
+        let change =
+            AlertChange { about, resolves: None, severity, name: None, explanations: Vec::new(), event };
         return Some(ChosenChange { change, told_by: None });
     }
     let about = may_end(&event)?;
     let undone = context.undone_by(event.id)?;
+    if !undone.was_alert && !traits.is_critical() {
+        return None;
+    }
     if context.is_acknowledged(undone.told_by) {
         return None;
     }
     let severity = AlertSeverity::Low;
-    let change = AlertChange { about, resolves: Some(undone.id), severity, name: None, explanations: Vec::new(), event };
+    let change = AlertChange {
+        about,
+        resolves: Some(undone.id),
+        severity,
+        name: None,
+        explanations: Vec::new(),
+        event,
+    };
     Some(ChosenChange { change, told_by: Some(undone.told_by) })
 }
 
@@ -280,7 +339,7 @@ mod tests {
             let database = Connection::open(self.dir.path().join(FILE_NAME)).unwrap();
             database.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
             let sql = "INSERT INTO changes (at, device, address, kind, protocol, ports, alert)
-                       VALUES (0, '02:00:00:00:00:01', '192.0.2.1', ?1, 'tcp', ?2, ?3)";
+                       VALUES (0, '02:00:00:00:00:01', '192.0.2.1', ?1, iif(?2 = '', NULL, 'tcp'), nullif(?2, ''), ?3)";
             database.execute(sql, params![kind, ports, alert]).unwrap();
             database.last_insert_rowid()
         }
@@ -349,6 +408,26 @@ mod tests {
         assert!(store.end_snooze(None).await.unwrap());
         let both = ["port 22/tcp opened, unexpected", "port 23/tcp opened, unexpected"];
         assert_eq!(bench.told(0).await, both);
+    }
+
+    #[tokio::test]
+    async fn a_critical_device_that_is_gone_is_told_of_although_nothing_is_expected_of_it() {
+        let mut bench = Bench::new();
+        let gone = bench.happen("gone", "", false);
+        assert_eq!(bench.told(gone - 1).await, [""; 0]);
+        let rule = "[[device]]\nmatch = \"02:00:00:00:00:01\"\ntags = [\"critical\"]\n";
+        let file = Some((Path::new("test.toml"), rule));
+        let read = Config::load(&Overrides::default(), &|_| None, file).unwrap();
+        bench.config = Arc::new(Config { devices: read.devices, ..Config::clone(&bench.config) });
+        let device = crate::model::Device {
+            address: "192.0.2.1".parse().unwrap(),
+            mac: MAC.map(|mac| mac.parse().unwrap()),
+            name: None,
+        };
+        bench.selection.store.enter(device, jiff::Timestamp::UNIX_EPOCH).await.unwrap();
+        assert_eq!(bench.told(gone - 1).await, ["device is gone"]);
+        let back = bench.happen("back", "", false);
+        assert_eq!(bench.told(back - 1).await, ["device is back"]);
     }
 
     #[tokio::test]

@@ -17,6 +17,7 @@ mod outboxes;
 mod prune;
 mod size;
 mod snoozes;
+mod told_findings;
 mod upgrade;
 
 use std::{

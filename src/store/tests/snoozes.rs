@@ -60,7 +60,7 @@ async fn a_snooze_holds_a_devices_events_between_its_begin_and_its_end() {
 
     let closed = happen(&bench, 1, "closed", Some("23"), false);
     let context = store.alert_context("phone", &all(&store).await).await.unwrap();
-    let undone = UndoneEvent { id: opened, told_by: end.id, is_whole: true };
+    let undone = UndoneEvent { id: opened, told_by: end.id, is_whole: true, was_alert: true };
     assert_eq!(context.undone_by(closed), Some(undone));
 }
 
@@ -103,7 +103,7 @@ async fn what_the_owner_has_acknowledged_is_known_by_its_events() {
     store.mark_alert_message(id, MessageState::Acknowledged, None).await.unwrap();
     let known = context().await;
     assert!(known.is_acknowledged(opened) && !known.is_acknowledged(closed));
-    let undone = UndoneEvent { id: opened, told_by: opened, is_whole: false };
+    let undone = UndoneEvent { id: opened, told_by: opened, is_whole: false, was_alert: true };
     assert_eq!(known.undone_by(closed), Some(undone), "port 22 is still open");
     let other = store.alert_context("mail", &all(&store).await).await.unwrap();
     assert!(!other.is_acknowledged(opened), "each channel has its own messages");

@@ -90,7 +90,8 @@ export default {
           ${channels.length ? html`${list(channels, tests, test)}
             <p class="actions"><button @click=${snooze}>Snooze…</button></p>` : howTo}
           ${snoozes.map((snoozed) => html`<div class="hint warn head">
-            <div><b>Snoozed</b> until ${when(snoozed.until)}: ${snoozed.device ? device(snoozed.device) : "all alerts"}</div>
+            <div><b>Snoozed</b> until ${when(snoozed.until)}:
+              ${snoozed.device ? device(snoozed.device) : "all alerts"}</div>
             <button @click=${endSnooze(snoozed)}>End snooze</button></div>`)}
           ${parked.length ? html`<h2>Refused messages</h2>
             ${rows("Refused messages", ["Message", "Channel", "Since", "Reason", "Actions"], parked.map((message) => [
@@ -132,7 +133,8 @@ const list = (channels, tests, test) => rows(
   }),
 );
 
-const answer = ({ ok, answer }) => (ok === undefined ? answer : `${ok ? "delivered" : "failed"}${answer && `: ${answer}`}`);
+const answer = ({ ok, answer }) =>
+  ok === undefined ? answer : `${ok ? "delivered" : "failed"}${answer && `: ${answer}`}`;
 
 const snoozeForm = (hosts) => html`
   <p>Nothing is sent until then. At the end, one message tells what is still so.</p>
