@@ -19,6 +19,9 @@ const MOST_PORTS: usize = 80;
 /// The most characters of what a port says of itself.
 const MOST_IDENTITY: usize = 80;
 
+/// The most characters of what was found of a port.
+const MOST_FINDING: usize = 200;
+
 /// In the key of a test, and of no other message.
 const TEST: &str = "-test-";
 
@@ -219,6 +222,10 @@ impl AlertChange {
                 one_line(to, MOST_IDENTITY),
                 one_line(from, MOST_IDENTITY)
             ),
+            ChangeKind::Found { protocol, ports, text, .. } => {
+                format!("{}: {}", listed(ports, protocol.as_str()), one_line(text, MOST_FINDING))
+            }
+            ChangeKind::SnoozeEnded { .. } => "alerts are on again".to_owned(),
         }
     }
 }

@@ -33,7 +33,7 @@ pub use self::{
     line::syslog_line,
     mail::{Mail, mail},
     message::{AlertChange, AlertMessage, Origin, PortExplanation},
-    outbox::{ChannelOutbox, OutboxStep, Pace, SavedOutbox},
+    outbox::{ChannelOutbox, NextMessage, OutboxStep, Pace, SavedOutbox},
     payload::{HttpPayload, payload},
     template::{MessagePart, MessageTemplates, TemplateError},
     trouble::{SavedTrouble, TroubleStep, TroubleWatch},

@@ -76,6 +76,23 @@ pub enum OutboxStep {
     Wait(Option<Moment>),
 }
 
+/// What becomes of the events that are to be sent, for people who look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextMessage {
+    /// There is none.
+    Nothing,
+    /// It is being delivered.
+    Delivering,
+    /// Its latest attempt failed; the next one is at this moment.
+    Retrying(Moment),
+    /// It waits until this moment for further events.
+    Grouping(Moment),
+    /// There were so many messages that the next one waits until this moment.
+    Paused(Moment),
+    /// It is held until the quiet hours end.
+    Quiet,
+}
+
 impl Pace {
     /// Whether messages are held at this time of day.
     pub(super) fn is_quiet(&self, time: Option<Time>) -> bool {
@@ -254,6 +271,25 @@ impl ChannelOutbox {
     /// For how long every attempt has failed.
     pub fn failing(&self, now: Moment) -> Option<Duration> {
         self.failing_since.map(|since| now.since(since))
+    }
+
+    /// What the next message waits for; as of the latest [`ChannelOutbox::step`].
+    pub fn next_message(&self, pace: &Pace, now: Moment, time: Option<Time>) -> NextMessage {
+        let due = match (self.message, self.queue.front()) {
+            (Some(_), _) if self.attempts > 0 => NextMessage::Retrying(self.next_try),
+            (Some(_), _) => NextMessage::Delivering,
+            (None, None) => return NextMessage::Nothing,
+            (None, Some(_)) if self.paused_until > now => NextMessage::Paused(self.paused_until),
+            (None, Some((_, since))) if self.queue.len() < MOST_EVENTS && *since + pace.group > now => {
+                NextMessage::Grouping(*since + pace.group)
+            }
+            (None, Some(_)) => NextMessage::Delivering,
+        };
+        match due {
+            // Only what is due is held by the hours, but its owner wants to know why nothing will come.
+            NextMessage::Delivering | NextMessage::Grouping(_) if pace.is_quiet(time) => NextMessage::Quiet,
+            due => due,
+        }
     }
 
     /// Failed attempts at the present message.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::civil::time;
 use proptest::prelude::*;
 
-use super::{ChannelOutbox, OutboxStep, Pace, SavedOutbox};
+use super::{ChannelOutbox, NextMessage, OutboxStep, Pace, SavedOutbox};
 use crate::{config::QuietHours, model::Moment};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -276,4 +276,33 @@ fn what_is_not_sent_costs_no_write_each() {
         }
     }
     assert!(saves.len() <= 2000 / 500 + 1, "{}", saves.len());
+}
+
+#[test]
+fn an_outbox_says_what_its_next_message_waits_for() {
+    let night = Pace { quiet: Some(QuietHours { from: time(22, 0, 0, 0), until: time(7, 0, 0, 0) }), ..PACE };
+    let (dark, noon) = (Some(time(23, 0, 0, 0)), Some(time(12, 0, 0, 0)));
+    let mut world = World::default();
+    let mut outbox = ChannelOutbox::new(&world.stored, world.now);
+    let next = |outbox: &ChannelOutbox, now, time| outbox.next_message(&night, now, time);
+    assert_eq!(next(&outbox, world.now, noon), NextMessage::Nothing);
+    happen(&mut world, 1);
+    world.step(&mut outbox, &night, noon, &mut || Fate::Accepted);
+    let grouped = world.now + 30 * SECOND;
+    assert_eq!(next(&outbox, world.now, noon), NextMessage::Grouping(grouped));
+    assert_eq!(next(&outbox, world.now, dark), NextMessage::Quiet);
+    assert_eq!(next(&outbox, grouped, noon), NextMessage::Delivering);
+    while outbox.attempts() == 0 {
+        world.step(&mut outbox, &night, noon, &mut || Fate::Failed);
+    }
+    assert_eq!(next(&outbox, world.now, noon), NextMessage::Retrying(world.now + 10 * SECOND));
+    world.run(&mut outbox, &night, || Fate::Accepted);
+
+    let hasty = Pace { burst: 1, ..night };
+    happen(&mut world, 1);
+    world.step(&mut outbox, &hasty, noon, &mut || Fate::Accepted);
+    assert!(matches!(outbox.step(&hasty, world.now, noon), OutboxStep::Wait(Some(_))));
+    assert!(
+        matches!(next(&outbox, world.now, noon), NextMessage::Paused(until) if until > world.now + 60 * SECOND)
+    );
 }

@@ -32,7 +32,7 @@ use crate::{
         host_lease::HostLeases,
         identify::{self, Identifier},
         import::Importer,
-        names, retention,
+        names, port_watch, retention,
         runner::{self, Runner},
         spool::Spool,
     },
@@ -200,6 +200,8 @@ impl Parts<'_> {
         });
         let seen_health = self.watch_health(inventory.clone(), advertised.clone(), alerts.notices(), tasks);
         tasks.spawn(until_stopped(self.stop.clone(), alerts.clone().run(seen_health.clone())));
+        let watching = port_watch::keep(self.store.clone(), Arc::clone(&clock), self.config.clone());
+        tasks.spawn(until_stopped(self.stop.clone(), watching));
         let keeping =
             retention::keep(self.store.clone(), Arc::clone(&clock), self.config.clone(), inventory.clone());
         tasks.spawn(until_stopped(self.stop.clone(), keeping));

@@ -123,12 +123,13 @@ fn print(found: &[Change], out: &mut dyn Write, width: Option<u16>) -> io::Resul
 }
 
 impl Change {
-    /// `opened 80/tcp`, `moved from 192.168.1.6`, `product 80/tcp from nginx to lighttpd`
+    /// `opened 80/tcp`, `moved from 192.168.1.6`, `product 80/tcp from nginx to lighttpd`, `advice 23/tcp: usually Telnet.`
     fn what(&self) -> String {
         let ports = self.port.map(|port| port.to_string()).or_else(|| self.ports.clone());
         let ports = ports.zip(self.protocol.as_ref()).map(|(ports, protocol)| format!(" {ports}/{protocol}"));
         let from = self.from.as_ref().map(|from| format!(" from {from}"));
-        let to = self.to.as_ref().map(|to| format!(" to {to}"));
+        let before_to = if self.from.is_some() { " to " } else { ": " };
+        let to = self.to.as_ref().map(|to| format!("{before_to}{to}"));
         sanitize_for_terminal(&format!(
             "{}{}{}{}",
             self.kind,
@@ -184,6 +185,10 @@ mod tests {
             (r#""kind":"closed","protocol":"tcp","ports":"1-99","alert":false"#, "closed 1-99/tcp"),
             (r#""kind":"moved","from":"192.0.2.9","alert":false"#, "moved from 192.0.2.9"),
             (r#""kind":"new","alert":false"#, "new"),
+            (
+                r#""kind":"advice","protocol":"tcp","port":23,"to":"usually Telnet.","alert":true"#,
+                "advice 23/tcp: usually Telnet.",
+            ),
         ] {
             assert_eq!(change(more).what(), what);
         }

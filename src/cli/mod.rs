@@ -48,7 +48,7 @@ use std::{
     sync::Arc,
 };
 
-pub use alert::{AlertCommand, AlertListArgs, AlertTestArgs};
+pub use alert::{AlertCommand, AlertListArgs, AlertMessageArgs, AlertSnoozeArgs, AlertTestArgs};
 pub use appliance::ApplianceArgs;
 pub use args::{Arguments, Command, Now, ProbeArgs, ScanArgs, parse};
 pub use backup::BackupArgs;

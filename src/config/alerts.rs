@@ -135,7 +135,7 @@ fn rule(section: &mut Section<'_, '_>, names: &[String]) -> Option<AlertRule> {
     };
     Some(AlertRule {
         events: events.unwrap_or_else(|| AlertKind::ALL.to_vec()),
-        devices: section.list("devices", parse::pattern).unwrap_or_default(),
+        devices: section.list("devices", parse::device_pattern).unwrap_or_default(),
         channels: section.list("channels", channel).unwrap_or_default(),
         severity: section.one("severity", |text| parse::word(text, "a severity", &severities)),
     })

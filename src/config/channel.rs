@@ -4,10 +4,13 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 use jiff::civil::Time;
 
-use super::broker::MqttConfig;
+use super::{
+    broker::MqttConfig,
+    device_pattern::{AlertSubject, DevicePattern},
+};
 use crate::{
     alerts::MessageTemplates,
-    model::{Address, AlertKind, AlertSeverity, Mac, TargetSpec},
+    model::{AlertKind, AlertSeverity},
 };
 
 /// One receiver of alerts.
@@ -130,7 +133,7 @@ pub struct AlertRule {
     /// What they are about; never empty.
     pub events: Vec<AlertKind>,
     /// The devices that they are about; empty: all.
-    pub devices: Vec<TargetSpec>,
+    pub devices: Vec<DevicePattern>,
     /// Where they go; empty: to every channel.
     pub channels: Vec<String>,
     /// In place of the kind's own.
@@ -252,14 +255,8 @@ impl fmt::Display for QuietHours {
 
 impl AlertRule {
     /// Whether the rule sends such an alert to a channel. Without a device, only a rule for all devices does.
-    pub fn chooses(
-        &self,
-        channel: &str,
-        kind: AlertKind,
-        mac: Option<Mac>,
-        address: Option<&Address>,
-    ) -> bool {
-        let is_device = |spec: &TargetSpec| address.is_some_and(|address| spec.matches(address, mac));
+    pub fn chooses(&self, channel: &str, kind: AlertKind, subject: Option<&AlertSubject<'_>>) -> bool {
+        let is_device = |pattern: &DevicePattern| subject.is_some_and(|subject| pattern.matches(subject));
         self.events.contains(&kind)
             && (self.channels.is_empty() || self.channels.iter().any(|name| name == channel))
             && (self.devices.is_empty() || self.devices.iter().any(is_device))

@@ -21,6 +21,7 @@ mod alerts;
 mod broker;
 mod channel;
 mod check;
+mod device_pattern;
 mod env;
 mod error;
 mod file;
@@ -50,6 +51,7 @@ pub use self::{
         SyslogFormat, WebhookShape,
     },
     check::{Finding, Machine, Severity, check},
+    device_pattern::{AlertSubject, DevicePattern},
     error::{ConfigError, Fault, Place},
     load::{DEFAULT_PATH, Overrides},
 };
@@ -280,20 +282,25 @@ impl Config {
         PortSet::from_ranges(rules.flat_map(|rule| rule.ports.ranges().iter().copied()))
     }
 
-    /// Whether an alert of this kind about a device goes to a channel, and how urgent it is there: the highest severity
-    /// of all rules that choose it. `None`: no rule does.
+    /// Whether an alert of this kind about a device, or about the appliance itself, goes to a channel, and how urgent it
+    /// is there: the highest severity of all rules that choose it. `None`: no rule does.
     pub fn alert_severity(
         &self,
         channel: &str,
         kind: AlertKind,
-        mac: Option<Mac>,
-        address: Option<&Address>,
+        subject: Option<&AlertSubject<'_>>,
     ) -> Option<AlertSeverity> {
         if self.alerts.is_empty() {
             return Some(kind.severity());
         }
-        let rules = self.alerts.iter().filter(|rule| rule.chooses(channel, kind, mac, address));
+        let rules = self.alerts.iter().filter(|rule| rule.chooses(channel, kind, subject));
         rules.map(|rule| rule.severity.unwrap_or(kind.severity())).max()
+    }
+
+    /// Whether a rule for alerts asks for tags or types, which have to be read for each device.
+    pub fn alerts_ask_for_traits(&self) -> bool {
+        let asks = |pattern: &DevicePattern| !matches!(pattern, DevicePattern::Target(_));
+        self.alerts.iter().any(|rule| rule.devices.iter().any(asks))
     }
 
     /// Whether a device must be left alone for its MAC: then that has to be known before the first probe.

@@ -13,7 +13,7 @@ use ipnet::{IpNet, Ipv4Net};
 use jiff::civil::Time;
 use tracing::level_filters::LevelFilter;
 
-use super::{ChannelUrl, Discover, FeedUrl, QuietHours};
+use super::{ChannelUrl, DevicePattern, Discover, FeedUrl, QuietHours};
 use crate::model::{
     Address, DurationError, Mac, PortSet, TargetSpec, ascii_name, canonical_net, one_line, parse_duration,
     parse_tag, without_secrets,
@@ -236,6 +236,17 @@ pub(super) fn pattern(text: &str) -> Parsed<TargetSpec> {
         TargetSpec::Address(one) => host_address(&one).map(|()| TargetSpec::Address(one)),
         spec => Ok(spec),
     }
+}
+
+/// A pattern, or a tag or a type of devices.
+pub(super) fn device_pattern(text: &str) -> Parsed<DevicePattern> {
+    if let Some(name) = text.strip_prefix("tag:") {
+        return tag(name).map(DevicePattern::Tag);
+    }
+    if let Some(name) = text.strip_prefix("type:") {
+        return value(name).map(DevicePattern::Type);
+    }
+    pattern(text).map(DevicePattern::Target)
 }
 
 /// Parses what a feed may name: addresses only, because a forged feed can write any MAC.

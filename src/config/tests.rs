@@ -477,7 +477,10 @@ fn without_a_rule_every_alert_goes_to_every_channel_and_rules_choose() {
         [[channel]]\nname = \"b\"\ntype = \"ntfy\"\nurl = \"https://ntfy.sh/topic\"\n";
     let known = device("192.0.2.7", "B8:27:EB:AC:14:3E");
     let severity = |config: &Config, channel: &str, kind| {
-        config.alert_severity(channel, kind, known.mac, Some(&known.address)).map(AlertSeverity::as_str)
+        let tags = ["critical".to_owned()];
+        let device_type = Some(crate::model::DeviceType::Nas);
+        let subject = AlertSubject { mac: known.mac, address: &known.address, tags: &tags, device_type };
+        config.alert_severity(channel, kind, Some(&subject)).map(AlertSeverity::as_str)
     };
     let plain = file(channels);
     for &kind in AlertKind::ALL {
@@ -490,6 +493,16 @@ fn without_a_rule_every_alert_goes_to_every_channel_and_rules_choose() {
     assert_eq!(severity(&chosen, "b", AlertKind::Missing), Some("normal"), "the highest of both");
     assert_eq!(severity(&chosen, "a", AlertKind::Missing), None);
     assert_eq!(severity(&chosen, "b", AlertKind::Unexpected), None);
+    assert!(!chosen.alerts_ask_for_traits());
+    for (devices, is_chosen) in
+        [("tag:critical", true), ("tag:office", false), ("type:nas", true), ("type:printer", false)]
+    {
+        let by_trait = file(&format!("{channels}[[alert]]\ndevices = [\"{devices}\", \"192.0.2.99\"]\n"));
+        assert!(by_trait.alerts_ask_for_traits());
+        assert_eq!(severity(&by_trait, "a", AlertKind::Missing).is_some(), is_chosen, "{devices}");
+        assert!(by_trait.to_string().contains(devices));
+        assert_eq!(by_trait.alert_severity("a", AlertKind::Appliance, None), None);
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What is worth an alert, and how urgent it is.
 
-use super::{ChangeEvent, ChangeKind, IdentityPart, state::words};
+use super::{ChangeEvent, ChangeKind, IdentityPart, PortFindingKind, state::words};
 
 /// What an alert is about.
 ///
@@ -16,6 +16,12 @@ pub enum AlertKind {
     NewDevice,
     /// A port shows another SSH host key than before.
     HostKey,
+    /// A device is gone that its owner has tagged as critical, and of which nothing is expected.
+    DeviceGone,
+    /// What listens on a port calls for action.
+    Advice,
+    /// A certificate expires soon, or has expired.
+    Certificate,
     /// The appliance itself is in trouble: a feed is down, the disk is full.
     Appliance,
 }
@@ -43,29 +49,35 @@ impl AlertKind {
             ChangeKind::Closed(..) | ChangeKind::Gone => Some(Self::Missing),
             ChangeKind::New => Some(Self::NewDevice),
             ChangeKind::Replaced { part: IdentityPart::HostKey, .. } => Some(Self::HostKey),
+            ChangeKind::Found { finding: PortFindingKind::Advice, .. } => Some(Self::Advice),
+            ChangeKind::Found { finding: PortFindingKind::CertificateExpires, .. } => Some(Self::Certificate),
             // Their owners renew certificates and software.
             ChangeKind::Replaced { part: IdentityPart::Certificate | IdentityPart::Product, .. }
             | ChangeKind::Moved { .. }
-            | ChangeKind::Back => None,
+            | ChangeKind::Back
+            | ChangeKind::SnoozeEnded { .. } => None,
         }
     }
 
     /// How urgent it is where no rule decides.
     pub const fn severity(self) -> AlertSeverity {
         match self {
-            Self::Unexpected | Self::HostKey | Self::Appliance => AlertSeverity::High,
-            Self::Missing | Self::NewDevice => AlertSeverity::Normal,
+            Self::Unexpected | Self::HostKey | Self::DeviceGone | Self::Appliance => AlertSeverity::High,
+            Self::Missing | Self::NewDevice | Self::Advice | Self::Certificate => AlertSeverity::Normal,
         }
     }
 }
 
 words!(
     AlertKind,
-    "unexpected, missing, new-device, host-key, appliance",
+    "unexpected, missing, new-device, host-key, device-gone, advice, certificate, appliance",
     Unexpected = "unexpected",
     Missing = "missing",
     NewDevice = "new-device",
     HostKey = "host-key",
+    DeviceGone = "device-gone",
+    Advice = "advice",
+    Certificate = "certificate",
     Appliance = "appliance",
 );
 words!(AlertSeverity, "low, normal, high", Low = "low", Normal = "normal", High = "high");

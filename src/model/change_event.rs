@@ -54,6 +54,22 @@ pub enum ChangeKind {
         /// What it is now.
         to: String,
     },
+    /// Something that its owner should know of an open port.
+    Found {
+        /// What it is about.
+        finding: PortFindingKind,
+        /// The port's protocol.
+        protocol: Protocol,
+        /// The one port.
+        ports: PortSet,
+        /// What was found, in words.
+        text: String,
+    },
+    /// The owner's snooze of the device's alerts has ended.
+    SnoozeEnded {
+        /// The last event before it began: what happened since is told now.
+        after: i64,
+    },
 }
 
 /// What of a port's identity is reported when it changes. A version is not: updates are normal.
@@ -65,6 +81,15 @@ pub enum IdentityPart {
     Certificate,
     /// The software.
     Product,
+}
+
+/// What was found of an open port, and is told once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PortFindingKind {
+    /// What listens there calls for action.
+    Advice,
+    /// Its certificate expires soon, or has expired.
+    CertificateExpires,
 }
 
 /// Which change events a reader asks for.
@@ -86,6 +111,13 @@ words!(
     Product = "product",
 );
 
+words!(
+    PortFindingKind,
+    "advice, certificate-expires",
+    Advice = "advice",
+    CertificateExpires = "certificate-expires",
+);
+
 impl ChangeKind {
     /// The kinds that carry no data.
     const PLAIN: [Self; 3] = [Self::New, Self::Gone, Self::Back];
@@ -105,6 +137,8 @@ impl ChangeKind {
             Self::Gone => "gone",
             Self::Back => "back",
             Self::Replaced { part, .. } => part.as_str(),
+            Self::Found { finding, .. } => finding.as_str(),
+            Self::SnoozeEnded { .. } => "snooze-ended",
         }
     }
 
@@ -113,7 +147,8 @@ impl ChangeKind {
         match self {
             Self::Opened(protocol, ports)
             | Self::Closed(protocol, ports)
-            | Self::Replaced { protocol, ports, .. } => Some((*protocol, ports)),
+            | Self::Replaced { protocol, ports, .. }
+            | Self::Found { protocol, ports, .. } => Some((*protocol, ports)),
             _ => None,
         }
     }
@@ -121,6 +156,11 @@ impl ChangeKind {
     /// The previous address of a device that has moved.
     pub const fn previous_address(&self) -> Option<&Address> {
         if let Self::Moved { from } = self { Some(from) } else { None }
+    }
+
+    /// What was found of a port.
+    pub fn found(&self) -> Option<&str> {
+        if let Self::Found { text, .. } = self { Some(text) } else { None }
     }
 
     /// What a port's identity was before, and what it is now.

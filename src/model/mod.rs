@@ -36,7 +36,7 @@ pub use advice_level::AdviceLevel;
 pub use alert::{AlertKind, AlertSeverity};
 pub use allowance::Allowance;
 pub use bucket::Bucket;
-pub use change_event::{ChangeEvent, ChangeFilter, ChangeKind, IdentityPart};
+pub use change_event::{ChangeEvent, ChangeFilter, ChangeKind, IdentityPart, PortFindingKind};
 pub use delays::Delays;
 pub use device::{Device, DeviceKey, DeviceKeyError, Endpoint};
 pub use device_type::DeviceType;

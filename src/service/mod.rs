@@ -22,6 +22,7 @@ pub mod names;
 mod neighbour;
 pub mod pages;
 pub mod port_findings;
+pub mod port_watch;
 pub mod probe;
 mod questions;
 mod reported;

@@ -10,7 +10,9 @@ use super::{
     page::Page,
     row::{text, timestamp},
 };
-use crate::model::{ChangeEvent, ChangeFilter, ChangeKind, Device, IdentityPart, PortSet, Protocol, ScanId};
+use crate::model::{
+    ChangeEvent, ChangeFilter, ChangeKind, Device, IdentityPart, PortFindingKind, PortSet, Protocol, ScanId,
+};
 
 /// Events of a page.
 const PAGE: u32 = 64;
@@ -58,8 +60,12 @@ pub(super) fn record_event(connection: &Connection, event: &NewEvent<'_>) -> Res
         ports.map(|(_, ports)| ports.to_string()),
         kind.previous_address()
             .map(ToString::to_string)
-            .or_else(|| kind.replaced().map(|(from, _)| from.to_owned())),
-        kind.replaced().map(|(_, to)| to),
+            .or_else(|| kind.replaced().map(|(from, _)| from.to_owned()))
+            .or_else(|| match kind {
+                ChangeKind::SnoozeEnded { after } => Some(after.to_string()),
+                _ => None,
+            }),
+        kind.replaced().map(|(_, to)| to).or_else(|| kind.found()),
         alert,
     ])?;
     Ok(())
@@ -90,14 +96,19 @@ fn event(row: &Row<'_>) -> Result<ChangeEvent> {
         "opened" => ports().map(|(protocol, ports)| ChangeKind::Opened(protocol, ports))?,
         "closed" => ports().map(|(protocol, ports)| ChangeKind::Closed(protocol, ports))?,
         "moved" => ChangeKind::Moved { from: text(row, 8)? },
-        name => match name.parse::<IdentityPart>() {
-            Ok(part) => {
+        "snooze-ended" => ChangeKind::SnoozeEnded { after: text(row, 8)? },
+        name => {
+            if let Ok(part) = name.parse::<IdentityPart>() {
                 let (protocol, ports) = ports()?;
                 ChangeKind::Replaced { part, protocol, ports, from: row.get(8)?, to: row.get(10)? }
+            } else if let Ok(finding) = name.parse::<PortFindingKind>() {
+                let (protocol, ports) = ports()?;
+                ChangeKind::Found { finding, protocol, ports, text: row.get(10)? }
+            } else {
+                let unknown = || StoreError::Damaged(format!("\"{name}\" is no kind of change"));
+                ChangeKind::plain(name).ok_or_else(unknown)?
             }
-            Err(_) => ChangeKind::plain(name)
-                .ok_or_else(|| StoreError::Damaged(format!("\"{name}\" is no kind of change")))?,
-        },
+        }
     };
     Ok(ChangeEvent {
         id: row.get(0)?,

@@ -92,5 +92,13 @@ fn rename(connection: &Connection, old: &str, new: &str) -> Result<()> {
         .execute([old, new])?;
     connection.prepare_cached("DELETE FROM names WHERE device = ?1")?.execute([old])?;
     connection.prepare_cached("UPDATE changes SET device = ?2 WHERE device = ?1")?.execute([old, new])?;
+    connection
+        .prepare_cached("UPDATE OR IGNORE told_findings SET device = ?2 WHERE device = ?1")?
+        .execute([old, new])?;
+    connection.prepare_cached("DELETE FROM told_findings WHERE device = ?1")?.execute([old])?;
+    connection
+        .prepare_cached("UPDATE OR IGNORE alert_snoozes SET device = ?2 WHERE device = ?1")?
+        .execute([old, new])?;
+    connection.prepare_cached("DELETE FROM alert_snoozes WHERE device = ?1")?.execute([old])?;
     Ok(())
 }

@@ -15,7 +15,7 @@
 //! - *opening*: `open` and `at_rest` start the threads;
 //! - *subjects*, each with its SQL, its changes and queries, and its methods of [`Store`]: `scans`, `record`, `import`,
 //!   `identifications`, `sightings`, `names`, `schedules`, `hosts`, `host_states`, `known`, `lookups`, `compared`, `scan_pages`, `reports`,
-//!   `summary`, `outboxes`, `prune`, `room`, `ahead`, `backup`;
+//!   `summary`, `outboxes`, `alert_context`, `snoozes`, `told_findings`, `prune`, `room`, `ahead`, `backup`;
 //! - *subjects with SQL that those share*: `identity`, `merge`, `endpoints`, `presence`, `insertion`, `contributors`,
 //!   `unconfirmed`, `events`, `expected`, `identified`;
 //! - `handle`: what a task holds, and how it reaches the threads;
@@ -40,6 +40,7 @@
 //! starts a new one.
 
 mod ahead;
+mod alert_context;
 mod at_rest;
 mod backup;
 mod change;
@@ -87,7 +88,9 @@ mod schedules;
 mod schema;
 mod sighting_filter;
 mod sightings;
+mod snoozes;
 mod summary;
+mod told_findings;
 mod unconfirmed;
 mod verdicts;
 mod writer;
@@ -96,6 +99,7 @@ mod writer;
 mod tests;
 
 pub use ahead::Repaired;
+pub use alert_context::{AlertContext, UndoneEvent};
 pub use at_rest::ReaderThread;
 pub use backup::backup;
 pub use compared::ScanDevice;
@@ -122,4 +126,6 @@ pub use scan_pages::{ScanHost, ScanSummary};
 pub use scans::OpenScan;
 pub use schedules::Schedule;
 pub use schema::FILE_NAME;
+pub use snoozes::Snooze;
 pub use summary::ScannerSummary;
+pub use told_findings::OpenPortFinding;

@@ -10,16 +10,10 @@ use super::{
     numbers,
     row::{duration, milliseconds, timestamp},
 };
-use crate::{
-    alerts::{SavedOutbox, SavedTrouble},
-    model::{ChangeEvent, ChangeKind},
-};
+use crate::alerts::{SavedOutbox, SavedTrouble};
 
 /// Messages that are kept of each channel; parked ones beyond that, too, up to as many again.
 const HISTORY: i64 = 200;
-
-/// How many earlier events of a device are searched for the one that a later event undoes.
-const EARLIER: i64 = 64;
 
 /// The state of a message that is no longer tried by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +22,7 @@ pub enum MessageState {
     Delivered,
     /// The receiver refused it.
     Parked,
-    /// The owner has seen it.
+    /// The owner has seen it, and wants to hear no more of what it told of.
     Acknowledged,
 }
 
@@ -201,19 +195,6 @@ impl Store {
         self.write(move |context| MarkMessage { id, state, reason, at: context.wall() }).await
     }
 
-    /// Returns the event of which this one is the undoing, if that one was unexpected: a port closed that should not have
-    /// opened, one opened that should not have closed, or a device is back.
-    ///
-    /// # Errors
-    /// The database fails, or the store is closed.
-    pub async fn event_undone_by(&self, event: &ChangeEvent) -> Result<Option<i64>> {
-        if event.alert {
-            return Ok(None);
-        }
-        let event = event.clone();
-        self.read(move |connection| event_undone_by(connection, &event)).await
-    }
-
     /// Returns the first event of the channel's latest message about this device alone that tells of this event.
     ///
     /// # Errors
@@ -353,34 +334,4 @@ fn messages(connection: &Connection, id: Option<i64>, most: u32) -> Result<Vec<M
         });
     }
     Ok(messages)
-}
-
-fn event_undone_by(connection: &Connection, event: &ChangeEvent) -> Result<Option<i64>> {
-    let opposite = match &event.kind {
-        ChangeKind::Opened(..) => "closed",
-        ChangeKind::Closed(..) => "opened",
-        ChangeKind::Back => "gone",
-        ChangeKind::New | ChangeKind::Gone | ChangeKind::Moved { .. } | ChangeKind::Replaced { .. } => {
-            return Ok(None);
-        }
-    };
-    let sql = "SELECT id, ports, alert FROM changes
-               WHERE device = ?1 AND id < ?2 AND kind = ?3 AND (protocol IS ?4) ORDER BY id DESC LIMIT ?5";
-    let protocol = event.kind.ports().map(|(protocol, _)| protocol.as_str());
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut rows =
-        statement.query(params![event.device.to_string(), event.id, opposite, protocol, EARLIER])?;
-    while let Some(row) = rows.next()? {
-        let is_same = match event.kind.ports() {
-            None => true,
-            Some((_, ports)) => {
-                let earlier: crate::model::PortSet = super::row::text(row, 1)?;
-                !ports.intersection(&earlier).is_empty()
-            }
-        };
-        if is_same {
-            return Ok(row.get::<_, bool>(2)?.then_some(row.get(0)?));
-        }
-    }
-    Ok(None)
 }

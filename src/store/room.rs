@@ -139,6 +139,9 @@ fn forget_all(connection: &mut Connection, candidates: &[Candidate]) -> Result<(
 
 fn drop_changes(connection: &Connection) -> Result<u64> {
     connection.execute("DELETE FROM names WHERE device NOT IN (SELECT key FROM identities)", [])?;
+    let forgotten =
+        "DELETE FROM told_findings WHERE device <> '' AND device NOT IN (SELECT key FROM identities)";
+    connection.execute(forgotten, [])?;
     let sql = "DELETE FROM changes WHERE id IN (
                    SELECT id FROM changes c
                    WHERE id <= (SELECT max(id) FROM changes) - ?1

@@ -33,6 +33,7 @@ pub(super) const LADDER: &[&str] = &[
     include_str!("v7.sql"),
     include_str!("v8.sql"),
     include_str!("v9.sql"),
+    include_str!("v10.sql"),
 ];
 
 /// Marks the file as ours (`PRAGMA application_id`): "pscn".

@@ -10,6 +10,7 @@ use crate::{
 };
 
 mod accessibility;
+mod alerts;
 mod findings;
 mod first_screens;
 mod hostile;

@@ -123,6 +123,95 @@ fn a_test_shows_what_the_receivers_answer() {
     running.stop();
 }
 
+#[test]
+fn a_snoozed_device_is_told_of_at_the_end_and_an_acknowledged_message_is_not_followed_up() {
+    let lab = Lab::enter("near");
+    let hook = willing();
+    let config = static_feed(&lab) + &scanner("lan", "1d", "20-100") + &channel("hook", "webhook", &hook, "");
+    let portscan = Portscan::new(&lab, &config);
+    let running = portscan.start();
+    running.wait_for_devices(3, LONG);
+    command(&portscan, &running, &["expected", "accept", "--all"]);
+    let open = |running: &Running, address: &str, port| {
+        lab.host(address).open(port);
+        command(&portscan, running, &["run", "--host", address, "--wait"]);
+    };
+    let (quiet, other) = ("10.77.0.5", "10.77.0.6");
+    command(&portscan, &running, &["alert", "snooze", quiet, "--for", "8h"]);
+    open(&running, quiet, 99);
+    open(&running, other, 98);
+    let first = only_after(&hook, 0).json();
+    assert!(first["title"].as_str().unwrap().contains(other), "only the other device is told of: {first}");
+    let listed = running.get("/v1/alerts").json();
+    assert_eq!(listed["snoozes"][0]["device"], lab.host(quiet).mac().to_string().as_str(), "{listed}");
+
+    running.stop();
+    let running = portscan.start();
+    command(&portscan, &running, &["alert", "snooze", quiet, "--end"]);
+    let second = only_after(&hook, 1).json();
+    assert!(second["title"].as_str().unwrap().contains("port 99/tcp opened, unexpected"), "{second}");
+    assert_eq!(second["changes"][0]["address"], quiet, "{second}");
+
+    let history = eventually(LONG, "both are delivered", || {
+        let alerts = running.get("/v1/alerts").json();
+        (alerts["history"].as_array().unwrap().len() == 2).then(|| alerts["history"].clone())
+    });
+    let id = history[0]["id"].as_i64().unwrap().to_string();
+    command(&portscan, &running, &["alert", "ack", &id]);
+    lab.host(quiet).close(99);
+    command(&portscan, &running, &["run", "--host", quiet, "--wait"]);
+    eventually(LONG, "the port is confirmed closed", || {
+        let changes = running.get("/v1/changes").json();
+        let closed = |change: &Value| change["kind"] == "closed" && change["port"] == 99;
+        changes.as_array().unwrap().iter().any(closed).then_some(())
+    });
+    open(&running, quiet, 97);
+    let third = only_after(&hook, 2).json();
+    assert_eq!(third["changes"].as_array().unwrap().len(), 1, "{third}");
+    assert!(third["title"].as_str().unwrap().contains("port 97/tcp opened"), "{third}");
+    running.stop();
+}
+
+#[test]
+fn a_port_that_calls_for_action_is_told_once() {
+    let lab = Lab::enter("near");
+    let hook = willing();
+    let rule = "[[alert]]\nevents = [\"advice\"]\ndevices = [\"tag:office\"]\n\
+                [[device]]\nmatch = \"10.77.0.5\"\ntags = [\"office\"]\n";
+    let config =
+        static_feed(&lab) + &scanner("lan", "1d", "20-100") + &channel("hook", "webhook", &hook, "") + rule;
+    let portscan = Portscan::new(&lab, &config);
+    let running = portscan.start();
+    running.wait_for_devices(3, LONG);
+    command(&portscan, &running, &["expected", "accept", "--all"]);
+    for address in ["10.77.0.5", "10.77.0.6"] {
+        lab.host(address).open(23);
+        command(&portscan, &running, &["run", "--host", address, "--wait"]);
+    }
+    eventually(LONG, "both ports are confirmed", || {
+        let changes = running.get("/v1/changes").json();
+        let opened = |change: &&Value| change["kind"] == "opened" && change["port"] == 23;
+        (changes.as_array().unwrap().iter().filter(opened).count() == 2).then_some(())
+    });
+    // It looks a minute after a change, and when it starts.
+    running.stop();
+    let running = portscan.start();
+    let told = only_after(&hook, 0).json();
+    let changes = told["changes"].as_array().unwrap();
+    assert_eq!((changes.len(), &changes[0]["event"]), (1, &json!("advice")), "{told}");
+    assert!(told["title"].as_str().unwrap().contains("port 23/tcp: usually Telnet"), "{told}");
+    running.stop();
+    // Another start looks again, and finds nothing new.
+    let running = portscan.start();
+    let changes = eventually(LONG, "the changes are listed", || {
+        let changes = running.get("/v1/changes").json().as_array().unwrap().clone();
+        (!changes.is_empty()).then_some(changes)
+    });
+    let advice = changes.iter().filter(|change| change["kind"] == "advice" && change["port"] == 23);
+    assert_eq!(advice.count(), 2, "one of each device: {changes:?}");
+    running.stop();
+}
+
 /// How often the appliance is killed; `make alerts` sets forty.
 fn rounds() -> i64 {
     std::env::var("PORTSCAN_TEST_ALERT_KILLS").map_or(8, |text| text.parse().expect("a number of kills"))

@@ -202,6 +202,7 @@ fn disk(directory: &Path) -> DiskState {
         _ => FileSystemKind::Disk,
     });
     let database = fs::metadata(directory.join(store::FILE_NAME)).map_or(0, |data| data.len());
+    #[allow(clippy::unnecessary_cast, reason = "with 32 bits the numbers are of another type")]
     let available = (space.blocks_available() as u64).saturating_mul(space.fragment_size() as u64);
     DiskState::Writable { directory: directory.display().to_string(), available, database, kind }
 }

@@ -11,7 +11,7 @@ async fn channels_are_listed_without_their_secrets_and_messages_with_their_state
     let served = &appliance.served;
     let token = format!("Authorization: Bearer {}", appliance.token.reveal());
     let token = [token.as_str()];
-    let empty = json!({ "channels": [], "pending": 0, "parked": [], "history": [] });
+    let empty = json!({ "channels": [], "pending": 0, "snoozes": [], "parked": [], "history": [] });
     assert_eq!(served.get("/v1/alerts").await.json(), empty);
     let none = served.request("POST", "/v1/alerts/test", &token).await;
     assert_eq!(none.status, 404, "{none:?}");
@@ -59,6 +59,31 @@ async fn channels_are_listed_without_their_secrets_and_messages_with_their_state
             "{path}"
         );
     }
+    let ask = async |body: &str| {
+        let head = format!(
+            "POST /v1/alerts/snooze HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            token[0],
+            body.len()
+        );
+        served.ask(&(head + body)).await
+    };
+    assert_eq!(ask("{\"for\": \"8h\"}").await.status, 200);
+    for (body, status) in [
+        ("{\"for\": \"0h\"}", 400),
+        ("{\"for\": \"31d\"}", 400),
+        ("{\"for\": \"8\"}", 400),
+        ("{\"device\": \"x\", \"for\": \"8h\"}", 400),
+        ("{\"device\": \"02:00:00:00:00:99\", \"for\": \"8h\"}", 404),
+    ] {
+        assert_eq!(ask(body).await.status, status, "{body}");
+    }
+    let snoozed = served.get("/v1/alerts").await.json()["snoozes"].clone();
+    assert_eq!((snoozed.as_array().unwrap().len(), &snoozed[0]["device"]), (1, &json!(null)), "{snoozed}");
+    for status in [204, 404] {
+        assert_eq!(served.request("DELETE", "/v1/alerts/snooze", &token).await.status, status);
+    }
+    assert_eq!(served.request("DELETE", "/v1/alerts/snooze", &[]).await.status, 401);
     let tested = served.request("POST", "/v1/alerts/test/chat", &token).await.json();
     assert_eq!((&tested[0]["channel"], &tested[0]["ok"]), (&json!("chat"), &json!(false)), "{tested}");
     assert!(tested[0]["answer"].as_str().unwrap().starts_with("no connection: "), "{tested}");

@@ -1,26 +1,34 @@
 //! The alert channels, and what became of their messages.
 
+use std::time::Duration;
+
 use axum::{extract::State, response::Response};
-use hyper::StatusCode;
+use bytes::Bytes;
+use hyper::{StatusCode, header::HeaderMap};
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{Api, gated};
+use super::{Api, gated, shapes::DeviceText};
 use crate::{
     config::ChannelConfig,
     http::{
         answer::{ErrorBody, Refusal, json},
         auth::Gate,
-        extract::Path,
+        body,
+        extract::{Path, Query},
     },
+    model::{DeviceKey, parse_duration},
     service::alerts::{AlertRequestError, ChannelStatus, ChannelTest, DeliveryError},
-    store::{MessageRecord, MessageState},
+    store::{MessageRecord, MessageState, Snooze},
 };
 
 /// The most messages that are listed.
 const MOST: u32 = 500;
+
+/// The longest snooze: a forgotten one must not keep the appliance silent for good.
+const LONGEST_SNOOZE: Duration = Duration::from_secs(30 * 86_400);
 
 pub(super) fn routes(gate: &Gate) -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -29,6 +37,8 @@ pub(super) fn routes(gate: &Gate) -> OpenApiRouter<Api> {
         .routes(gated(gate, routes!(test)))
         .routes(gated(gate, routes!(retry)))
         .routes(gated(gate, routes!(acknowledge)))
+        .routes(gated(gate, routes!(snooze)))
+        .routes(gated(gate, routes!(end_snooze)))
 }
 
 /// The alerts.
@@ -37,6 +47,8 @@ struct AlertsBody {
     channels: Vec<ChannelBody>,
     /// Events that wait, over all channels.
     pending: usize,
+    /// What is snoozed.
+    snoozes: Vec<SnoozeBody>,
     /// Messages that a receiver refused, the newest first.
     parked: Vec<MessageBody>,
     /// The other messages, the newest first.
@@ -53,19 +65,23 @@ struct ChannelBody {
     /// Its scheme and host: the rest may be a secret.
     #[schema(example = "https://ntfy.sh/...")]
     url: String,
-    /// `idle`: everything is delivered; `waiting`; `failing`: the last attempt failed, and another follows.
+    /// `idle`: everything is delivered; `delivering`; `waiting`: for further events; `paused`: after a flood of
+    /// messages; `quiet`: held in the quiet hours; `failing`: the last attempt failed, and another follows.
     #[schema(value_type = String, example = "idle")]
     state: &'static str,
     /// Events that wait; those of a message that is being delivered count as one.
     pending: usize,
     /// How long the oldest of them waits.
     oldest_seconds: Option<u64>,
+    /// How long the next message or attempt waits.
+    next_seconds: Option<u64>,
     /// For how long no attempt has succeeded.
     failing_seconds: Option<u64>,
     /// Why the last attempt failed.
     error: Option<String>,
     /// Why the last message was sent in the built-in words, where the channel's template failed.
     template_error: Option<String>,
+    /// The last of which it is known: the latest 200 messages of each channel are kept.
     #[schema(value_type = Option<String>, format = DateTime)]
     last_delivered: Option<Timestamp>,
     delivered: u64,
@@ -93,6 +109,36 @@ struct MessageBody {
     reason: Option<String>,
 }
 
+/// Of which device no channel tells for a while.
+#[derive(Serialize, ToSchema)]
+struct SnoozeBody {
+    /// Its MAC, or its address; `null`: all alerts, also those about the appliance itself.
+    device: Option<String>,
+    #[schema(value_type = String, format = DateTime)]
+    until: Timestamp,
+    seconds_left: u64,
+}
+
+/// What to snooze, and for how long.
+#[derive(Deserialize, ToSchema)]
+struct SnoozeRequest {
+    /// `null` or absent: all alerts.
+    #[schema(value_type = Option<DeviceText>, example = "B8:27:EB:AC:14:3E")]
+    device: Option<String>,
+    /// From 1 minute to 30 days.
+    #[serde(rename = "for")]
+    #[schema(pattern = "^([1-9]|[12][0-9]|30)[mhd]$", example = "8h")]
+    length: String,
+}
+
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct SnoozeQuery {
+    /// The device; absent: the snooze of all alerts.
+    #[param(value_type = Option<DeviceText>, inline, example = "B8:27:EB:AC:14:3E")]
+    device: Option<String>,
+}
+
 /// What became of an attempt.
 #[derive(Serialize, ToSchema)]
 struct AttemptBody {
@@ -112,6 +158,7 @@ impl ChannelBody {
             state: status.state.as_str(),
             pending: status.pending,
             oldest_seconds: status.oldest.map(|oldest| oldest.as_secs()),
+            next_seconds: status.next.map(|next| next.as_secs()),
             failing_seconds: status.failing.map(|failing| failing.as_secs()),
             error: status.error,
             template_error: status.template_error,
@@ -129,6 +176,13 @@ impl MessageBody {
     }
 }
 
+impl SnoozeBody {
+    fn of((snooze, rest): (Snooze, Duration)) -> Self {
+        let Snooze { device, until, .. } = snooze;
+        Self { device: device.map(|device| device.to_string()), until, seconds_left: rest.as_secs() }
+    }
+}
+
 impl AttemptBody {
     fn of(test: ChannelTest) -> Self {
         let ok = test.outcome.is_ok();
@@ -143,7 +197,9 @@ impl From<AlertRequestError> for Refusal {
             AlertRequestError::Store(error) => return error.into(),
             AlertRequestError::UnknownChannel(_)
             | AlertRequestError::NoChannel
-            | AlertRequestError::UnknownMessage(_) => StatusCode::NOT_FOUND,
+            | AlertRequestError::UnknownMessage(_)
+            | AlertRequestError::UnknownDevice(_)
+            | AlertRequestError::NotSnoozed => StatusCode::NOT_FOUND,
             AlertRequestError::NotParked(_) | AlertRequestError::Empty(_) => StatusCode::BAD_REQUEST,
         };
         Self::new(status, error.to_string())
@@ -153,13 +209,21 @@ impl From<AlertRequestError> for Refusal {
 /// Lists the channels, the messages that were refused, and the latest others.
 #[utoipa::path(get, path = "/v1/alerts", tag = "alerts", responses((status = 200, body = AlertsBody)))]
 async fn alerts(State(api): State<Api>) -> Result<Response, Refusal> {
-    let channels: Vec<_> = api.alerts.channels().into_iter().map(ChannelBody::of).collect();
+    let mut channels: Vec<_> = api.alerts.channels().into_iter().map(ChannelBody::of).collect();
     let messages = api.alerts.messages(MOST).await?;
+    // What was delivered before the start is known from the messages.
+    for channel in channels.iter_mut().filter(|channel| channel.last_delivered.is_none()) {
+        let is_delivered = |message: &&MessageRecord| {
+            message.channel == channel.name && message.state == MessageState::Delivered
+        };
+        channel.last_delivered = messages.iter().find(is_delivered).map(|message| message.at);
+    }
     let (parked, history) =
         messages.into_iter().partition::<Vec<_>, _>(|message| message.state == MessageState::Parked);
     let bodies = |messages: Vec<MessageRecord>| messages.into_iter().map(MessageBody::of).collect();
     let pending = channels.iter().map(|channel| channel.pending).sum();
-    let body = AlertsBody { channels, pending, parked: bodies(parked), history: bodies(history) };
+    let snoozes = api.alerts.snoozes().await?.into_iter().map(SnoozeBody::of).collect();
+    let body = AlertsBody { channels, pending, snoozes, parked: bodies(parked), history: bodies(history) };
     Ok(json(StatusCode::OK, &body))
 }
 
@@ -197,7 +261,7 @@ async fn retry(State(api): State<Api>, Path(id): Path<String>) -> Result<Respons
     Ok(json(StatusCode::OK, &AttemptBody::of(attempt)))
 }
 
-/// Acknowledges a message: it is parked no longer.
+/// Acknowledges a message: it is parked no longer, and no further message about what it told of is sent on its channel.
 #[utoipa::path(
     post, path = "/v1/alerts/{id}/ack", tag = "alerts", params(("id" = i64, Path)),
     responses((status = 204), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)),
@@ -205,6 +269,43 @@ async fn retry(State(api): State<Api>, Path(id): Path<String>) -> Result<Respons
 async fn acknowledge(State(api): State<Api>, Path(id): Path<String>) -> Result<StatusCode, Refusal> {
     api.alerts.acknowledge(message_id(&id)?).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Snoozes the alerts about a device, or all: none is sent until then. At the end one message tells what is still so.
+///
+/// Changes are stored as ever. What happened before is still sent. Another request gives the snooze another end.
+#[utoipa::path(
+    post, path = "/v1/alerts/snooze", tag = "alerts", request_body = SnoozeRequest,
+    responses((status = 200, body = SnoozeBody), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody),
+              (status = 413, body = ErrorBody), (status = 415, body = ErrorBody)),
+)]
+async fn snooze(State(api): State<Api>, headers: HeaderMap, body: Bytes) -> Result<Response, Refusal> {
+    let SnoozeRequest { device, length } = body::document(&headers, &body)?;
+    let malformed = "`for` is malformed; write from 1m to 30d, such as 8h";
+    let length = parse_duration(&length, &["m", "h", "d"]).ok();
+    let length = length.filter(|length| !length.is_zero() && *length <= LONGEST_SNOOZE);
+    let length = length.ok_or_else(|| Refusal::bad_request(malformed))?;
+    let device = device_key(device)?;
+    let until = api.alerts.snooze(device.clone(), length).await?;
+    Ok(json(StatusCode::OK, &SnoozeBody::of((Snooze { device, until, length }, length))))
+}
+
+/// Ends a snooze early.
+#[utoipa::path(
+    delete, path = "/v1/alerts/snooze", tag = "alerts", params(SnoozeQuery),
+    responses((status = 204), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)),
+)]
+async fn end_snooze(
+    State(api): State<Api>,
+    Query(SnoozeQuery { device }): Query<SnoozeQuery>,
+) -> Result<StatusCode, Refusal> {
+    api.alerts.end_snooze(device_key(device)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn device_key(text: Option<String>) -> Result<Option<DeviceKey>, Refusal> {
+    let key = text.map(|text| text.parse::<DeviceKey>()).transpose();
+    key.map_err(|error| Refusal::bad_request(error.to_string()))
 }
 
 fn message_id(text: &str) -> Result<i64, Refusal> {

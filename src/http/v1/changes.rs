@@ -35,7 +35,9 @@ pub(super) struct ChangeRow {
     /// The scan that observed it; `null` if a feed reported it.
     scan_id: Option<i64>,
     /// `new` (a device never seen before), `opened`, `closed`, `moved`, `gone` (unseen for a week) or `back`; of a port,
-    /// `host-key` (another SSH host key than before), `certificate` or `product` (other software; never for a version).
+    /// `host-key` (another SSH host key than before), `certificate` or `product` (other software; never for a version);
+    /// `advice` (what listens there calls for action), `certificate-expires` (in 21 days, in 7, or has);
+    /// `snooze-ended` (alerts about the device are on again, and tell what was held).
     #[schema(value_type = String, example = "opened")]
     kind: &'static str,
     /// The device's address at that time.
@@ -58,7 +60,8 @@ pub(super) struct ChangeRow {
     #[schema(example = "192.168.1.6")]
     #[serde(skip_serializing_if = "Option::is_none")]
     from: Option<String>,
-    /// Only with `host-key`, `certificate` and `product`: what is there now, by the port's own words.
+    /// With `host-key`, `certificate` and `product`: what is there now, by the port's own words. With `advice` and
+    /// `certificate-expires`: what was found.
     #[schema(example = "OpenSSH")]
     #[serde(skip_serializing_if = "Option::is_none")]
     to: Option<String>,
@@ -141,7 +144,9 @@ impl ChangeRow {
         let ports = ports.filter(|_| port.is_none()).cloned();
         let (from, to) = match change.replaced() {
             Some((from, to)) => (Some(from.to_owned()), Some(to.to_owned())),
-            None => (change.previous_address().map(ToString::to_string), None),
+            None => {
+                (change.previous_address().map(ToString::to_string), change.found().map(ToOwned::to_owned))
+            }
         };
         let scan_id = scan.map(|scan| scan.0);
         Self { id, time: at, scan_id, kind, address, mac, protocol, port, ports, from, to, alert }

@@ -37,6 +37,7 @@ async fn serve(
     let Shared { store, clock, .. } = shared;
     let name = &channel.name;
     let mut latest = store.latest_event();
+    let mut is_all_snoozed = shared.is_all_snoozed.subscribe();
     let mut outbox = ChannelOutbox::new(&store.outbox(name).await?, clock.now());
     let mut trouble = TroubleWatch::new(store.told_trouble(name).await?, clock.now());
     let pace = Pace { group: channel.group, burst: channel.burst, quiet: channel.quiet };
@@ -46,7 +47,8 @@ async fn serve(
         // Only where it matters: it takes system calls.
         let time = channel.quiet.and_then(|_| daytime(shared));
         let step = outbox.step(&pace, clock.now(), time);
-        shared.statuses().note(name, &outbox, clock.now());
+        let now = clock.now();
+        shared.statuses().note(name, &outbox, outbox.next_message(&pace, now, time), now);
         let config = Arc::clone(&shared.config.borrow());
         match step {
             OutboxStep::Read { after } => {
@@ -63,7 +65,11 @@ async fn serve(
             OutboxStep::Wait(until) => {
                 let sentences = health.borrow_and_update().sentences();
                 trouble.note(sentences, clock.now());
-                let until = match trouble.step(&pace, clock.now(), time) {
+                let step = match *is_all_snoozed.borrow_and_update() {
+                    true => TroubleStep::Wait(None),
+                    false => trouble.step(&pace, clock.now(), time),
+                };
+                let until = match step {
                     TroubleStep::Send { number, sentences } => {
                         report_trouble(shared, channel, &mut trouble, number, &sentences).await?;
                         continue;
@@ -76,6 +82,7 @@ async fn serve(
                 tokio::select! {
                     changed = latest.changed() => changed.map_err(|_| StoreError::Closed)?,
                     Ok(()) = health.changed() => {}
+                    Ok(()) = is_all_snoozed.changed() => {}
                     () = tokio::time::sleep(pause) => {}
                 }
             }
@@ -99,7 +106,7 @@ async fn report_trouble(
 ) -> Result<(), StoreError> {
     let name = &channel.name;
     let config = Arc::clone(&shared.config.borrow());
-    if let Some(severity) = config.alert_severity(name, AlertKind::Appliance, None, None) {
+    if let Some(severity) = config.alert_severity(name, AlertKind::Appliance, None) {
         let message = shared.origin(&config).await?.trouble(number, sentences, severity);
         match shared.deliver(channel, &message).await {
             Ok(_) => shared.statuses().note_delivered(name, shared.clock.wall()),

@@ -1,9 +1,10 @@
 //! Sends change events to the owner's channels: at least once, each channel in their order, whatever fails.
 //!
 //! [`ChannelOutbox`](crate::alerts::ChannelOutbox) decides what is sent when; `channel.rs` does that for one channel, as one task;
-//! `selection.rs` reads what is to be sent, `explain.rs` what is known of it, `delivery.rs` and `post.rs` send it, and `status.rs` keeps what can be seen of it.
-//! `links.rs` keeps the connections to MQTT brokers, each of which is a task (`link.rs`); `state.rs` reads what Home Assistant
-//! is told.
+//! `selection.rs` reads what is to be sent, `explain.rs` what is known of it, `delivery.rs` and `post.rs` send it, and
+//! `status.rs` keeps what can be seen of it. `snooze.rs` ends the snoozes.
+//! `links.rs` keeps the connections to MQTT brokers, each of which is a task (`link.rs`); `state.rs` reads what Home
+//! Assistant is told.
 //!
 //! The appliance's own trouble is a state, not an event: a channel keeps what it was told, and is told what differs.
 //! Another source of alerts, such as a certificate that expires, is one or the other.
@@ -15,8 +16,10 @@ mod link;
 mod links;
 mod post;
 mod selection;
+mod snooze;
 mod state;
 mod status;
+mod traits;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -24,6 +27,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
+use jiff::Timestamp;
 use tokio::{sync::watch, task::JoinSet};
 
 use self::{
@@ -43,9 +47,10 @@ use crate::{
     client::HttpClient,
     clock::Clock,
     config::{ChannelConfig, Config},
+    model::DeviceKey,
     resolve::Resolve,
     service::{differences::Differences, health::Health, runner::Runs},
-    store::{MessageRecord, MessageState, Store, StoreError},
+    store::{MessageRecord, MessageState, Snooze, Store, StoreError},
 };
 
 /// How long a channel rests after an error of the database.
@@ -86,6 +91,10 @@ struct Shared {
     link_parts: LinkParts,
     statuses: Mutex<Statuses>,
     notices: watch::Sender<Vec<String>>,
+    /// Sends whenever a snooze was begun or ended.
+    snooze_changes: watch::Sender<()>,
+    /// Whether all alerts are snoozed, those about the appliance itself, too.
+    is_all_snoozed: watch::Sender<bool>,
 }
 
 /// A channel, and what became of a test of it.
@@ -112,6 +121,12 @@ pub enum AlertRequestError {
     /// It is not parked.
     #[error("the message {0} is not parked, so there is nothing to retry")]
     NotParked(i64),
+    /// There is no such device.
+    #[error("no device is known as {0}; GET /v1/hosts lists those there are")]
+    UnknownDevice(DeviceKey),
+    /// No such snooze is on.
+    #[error("alerts are not snoozed there; GET /v1/alerts lists the snoozes")]
+    NotSnoozed,
     /// Its changes were deleted, or no rule chooses them any more.
     #[error("the message {0} tells of changes that are not stored any more; acknowledge it instead")]
     Empty(i64),
@@ -149,11 +164,21 @@ impl Alerts {
             clock,
             statuses: Mutex::default(),
             notices: watch::Sender::default(),
+            snooze_changes: watch::Sender::default(),
+            is_all_snoozed: watch::Sender::default(),
         }))
     }
 
     /// Sends alerts until the configuration's sender is gone. `health` tells of the appliance's own trouble.
     pub async fn run(self, health: watch::Receiver<Health>) {
+        let shared = Arc::clone(&self.0);
+        tokio::select! {
+            () = self.send(health) => {}
+            () = snooze::run(&shared) => {}
+        }
+    }
+
+    async fn send(self, health: watch::Receiver<Health>) {
         let mut config = self.0.config.clone();
         let mut links = self.links(&health);
         loop {
@@ -280,7 +305,56 @@ impl Alerts {
         Ok(ChannelTest { channel: record.channel, outcome })
     }
 
-    /// Notes that the owner has seen a message: it is parked no longer.
+    /// Begins a snooze of a device's alerts, or of all, or gives another end to the one that is on; returns that end.
+    /// Nothing is sent about the device until then; at the end, one message tells what is still so.
+    ///
+    /// # Errors
+    /// There is no such device, or the database fails.
+    pub async fn snooze(
+        &self,
+        device: Option<DeviceKey>,
+        length: Duration,
+    ) -> Result<Timestamp, AlertRequestError> {
+        let device = match device {
+            None => None,
+            Some(key) => {
+                let record = self.0.store.host(&key).await?;
+                Some(record.ok_or(AlertRequestError::UnknownDevice(key))?.device.key())
+            }
+        };
+        let until = self.0.clock.wall().checked_add(length).unwrap_or(Timestamp::MAX);
+        self.0.store.begin_snooze(Snooze { device, until, length }).await?;
+        self.0.snooze_changes.send_replace(());
+        Ok(until)
+    }
+
+    /// Ends a snooze early.
+    ///
+    /// # Errors
+    /// There is no such snooze, or the database fails.
+    pub async fn end_snooze(&self, device: Option<DeviceKey>) -> Result<(), AlertRequestError> {
+        let device = match device {
+            None => None,
+            Some(key) => Some(self.0.store.host(&key).await?.map_or(key, |record| record.device.key())),
+        };
+        let was_on = self.0.store.end_snooze(device).await?;
+        self.0.snooze_changes.send_replace(());
+        if was_on { Ok(()) } else { Err(AlertRequestError::NotSnoozed) }
+    }
+
+    /// Returns all snoozes, and how long each still lasts.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn snoozes(&self) -> Result<Vec<(Snooze, Duration)>, StoreError> {
+        let wall = self.0.clock.wall();
+        let snoozes = self.0.store.snoozes().await?;
+        let lasts = |snooze: Snooze| (snooze::remaining(&snooze, wall), snooze);
+        Ok(snoozes.into_iter().map(lasts).map(|(rest, snooze)| (snooze, rest)).collect())
+    }
+
+    /// Notes that the owner has seen a message: it is parked no longer, and its channel sends no further message about
+    /// what it told of.
     ///
     /// # Errors
     /// There is no such message, or the database fails.

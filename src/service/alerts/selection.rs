@@ -1,19 +1,28 @@
 //! Which change events a channel sends, and the message that tells of them.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
-use super::explain::{EXPLAINED, explain};
+use super::{
+    explain::{EXPLAINED, explain},
+    traits::DeviceTraits,
+};
 use crate::{
     alerts::{AlertChange, AlertMessage, Origin},
     clock::Clock,
     config::Config,
     model::{AlertKind, AlertSeverity, ChangeEvent, ChangeFilter, ChangeKind, DeviceKey},
     service::{differences::Differences, evidence::DeviceEvidence, names},
-    store::{Store, StoreError},
+    store::{AlertContext, Store, StoreError},
 };
 
 /// A device's name, and what is known of its ports.
 type KnownDevice = (Option<String>, Option<Arc<DeviceEvidence>>);
+
+/// The most changes that are told of one device at the end of a snooze, the latest: who needs all opens the page.
+const MOST_HELD: usize = 20;
 
 /// Reads what a channel is to send.
 #[derive(Clone)]
@@ -37,14 +46,8 @@ impl Selection {
         let page = self.differences.change_events(ChangeFilter { after, ..ChangeFilter::default() }).await?;
         // Ids are ascending, but not without gaps: behind the last event there may be ids of deleted ones.
         let read = page.next.or(page.rows.last().map(|event| event.id).max(Some(newest))).unwrap_or(newest);
-        let mut chosen = Vec::new();
-        for event in page.rows {
-            let id = event.id;
-            if self.choose(event, channel, config).await?.is_some() {
-                chosen.push(id);
-            }
-        }
-        Ok((chosen, read))
+        let chosen = self.choose(page.rows, channel, config).await?;
+        Ok((chosen.into_iter().map(|(id, _)| id).collect(), read))
     }
 
     /// Writes the message of the events from `first` to `last` that go to a channel; `None` if none does any more.
@@ -57,13 +60,15 @@ impl Selection {
     ) -> Result<Option<AlertMessage>, StoreError> {
         let mut changes = Vec::new();
         let mut known = HashMap::new();
+        let mut told_by = None;
         let mut after = Some(first - 1);
         while let Some(from) = after {
             let filter = ChangeFilter { after: from, ..ChangeFilter::default() };
             let page = self.differences.change_events(filter).await?;
             after = page.next.filter(|next| *next < last);
-            for event in page.rows.into_iter().filter(|event| event.id <= last) {
-                if let Some(mut change) = self.choose(event, channel, config).await? {
+            let events = page.rows.into_iter().filter(|event| event.id <= last).collect();
+            for (_, told) in self.choose(events, channel, config).await? {
+                for ChosenChange { mut change, told_by: by } in told {
                     let device = &change.event.device;
                     if !known.contains_key(device) {
                         known.insert(device.clone(), self.known(device, config).await?);
@@ -74,15 +79,14 @@ impl Selection {
                         change.explanations = explain(&change, &evidence);
                     }
                     changes.push(change);
+                    told_by = by;
                 }
             }
         }
-        if changes.is_empty() {
-            return Ok(None);
-        }
-        let updates = match &changes[..] {
-            [AlertChange { resolves: Some(undone), event, .. }] => {
-                self.store.message_with(channel, event.device.to_string(), *undone).await?
+        let updates = match (&changes[..], told_by) {
+            ([], _) => return Ok(None),
+            ([change], Some(event)) => {
+                self.store.message_with(channel, change.event.device.to_string(), event).await?
             }
             _ => None,
         };
@@ -101,48 +105,341 @@ impl Selection {
         Ok((names.into_iter().next().map(|name| name.text), Some(Arc::new(evidence))))
     }
 
-    /// Returns what a channel tells of an event; `None`: it is not sent there.
+    /// Returns what a channel tells of these events, with their ids; those that are not sent there are left out.
     async fn choose(
         &self,
-        event: ChangeEvent,
+        mut events: Vec<ChangeEvent>,
         channel: &str,
         config: &Config,
-    ) -> Result<Option<AlertChange>, StoreError> {
-        let mac = event.device.mac();
-        let severity = |about| config.alert_severity(channel, about, mac, Some(&event.address));
-        if let Some(about) = AlertKind::of(&event) {
-            let change = |severity| AlertChange {
-                about,
-                resolves: None,
-                severity,
-                name: None,
-                explanations: Vec::new(),
-                event: event.clone(),
+    ) -> Result<Vec<(i64, Vec<ChosenChange>)>, StoreError> {
+        let traits = self.traits(&events, config).await?;
+        events.retain(|event| may_be_told(event, channel, config, traits.of(event)));
+        // One read for all of them: most pages of a quiet network need none.
+        let context = self.store.alert_context(channel, &events).await?;
+        let mut chosen = Vec::new();
+        for event in events.into_iter().filter(|event| !context.is_snoozed(event)) {
+            let id = event.id;
+            let told = match event.kind {
+                ChangeKind::SnoozeEnded { after } => {
+                    self.held(event.device, (after, id), channel, config).await?
+                }
+                _ => {
+                    let traits = traits.of(&event);
+                    change(event, channel, config, traits, &context).into_iter().collect()
+                }
             };
-            return Ok(severity(about).map(change));
-        }
-        let about = match &event.kind {
-            ChangeKind::Closed(..) => AlertKind::Unexpected,
-            ChangeKind::Opened(..) | ChangeKind::Back => AlertKind::Missing,
-            ChangeKind::New | ChangeKind::Gone | ChangeKind::Moved { .. } | ChangeKind::Replaced { .. } => {
-                return Ok(None);
+            if !told.is_empty() {
+                chosen.push((id, told));
             }
-        };
-        // Known noise raised no alert that could be over.
-        let ignored = config.ignored_ports(mac, Some(&event.address));
-        let is_noise = event.kind.ports().is_some_and(|(_, ports)| ports.is_subset(&ignored));
-        if event.alert || is_noise || severity(about).is_none() {
-            return Ok(None);
         }
-        let resolves = self.store.event_undone_by(&event).await?;
-        let change = |undone| AlertChange {
-            about,
-            resolves: Some(undone),
-            severity: AlertSeverity::Low,
-            name: None,
-            explanations: Vec::new(),
-            event: event.clone(),
+        Ok(chosen)
+    }
+
+    /// Reads what is asked of the devices of these events beyond addresses: by the rules, and of devices that are gone
+    /// or back.
+    async fn traits(&self, events: &[ChangeEvent], config: &Config) -> Result<TraitsByDevice, StoreError> {
+        let mut known = TraitsByDevice::default();
+        let is_asked = |event: &&ChangeEvent| match event.kind {
+            ChangeKind::Gone | ChangeKind::Back => true,
+            _ => config.alerts_ask_for_traits() && (event.alert || may_end(event).is_some()),
         };
-        Ok(resolves.map(change))
+        for event in events.iter().filter(is_asked) {
+            if !known.devices.contains_key(&event.device) {
+                let traits = DeviceTraits::read(&self.store, config, &event.device).await?;
+                known.devices.insert(event.device.clone(), traits);
+            }
+        }
+        Ok(known)
+    }
+
+    /// Returns what is to be told of a device of what a snooze has held, between these two events: what is not over
+    /// yet, and what ends an alert from before it.
+    async fn held(
+        &self,
+        device: DeviceKey,
+        (mut begin, end): (i64, i64),
+        channel: &str,
+        config: &Config,
+    ) -> Result<Vec<ChosenChange>, StoreError> {
+        let mut told = BTreeMap::new();
+        let mut after = Some(begin);
+        while let Some(from) = after {
+            let filter =
+                ChangeFilter { after: from, device: Some(device.clone()), ..ChangeFilter::default() };
+            let page = self.differences.change_events(filter).await?;
+            after = page.next.filter(|next| *next < end);
+            let mut events = page.rows;
+            let traits = self.traits(&events, config).await?;
+            events.retain(|event| event.id < end && may_be_told(event, channel, config, traits.of(event)));
+            let context = self.store.alert_context(channel, &events).await?;
+            for event in events {
+                // Another snooze that ended within this one, and began before it: what it held was not told either.
+                if let ChangeKind::SnoozeEnded { after: earlier } = event.kind {
+                    if earlier < begin {
+                        begin = earlier;
+                        told.clear();
+                        after = Some(begin);
+                        break;
+                    }
+                    continue;
+                }
+                let undone = context.undone_by(event.id).filter(|undone| undone.id > begin);
+                match undone {
+                    Some(undone) if undone.is_whole => drop(told.remove(&undone.id)),
+                    // The rest of it is still to be told.
+                    Some(_) => {}
+                    None => {
+                        let (id, traits) = (event.id, traits.of(&event));
+                        told.extend(change(event, channel, config, traits, &context).map(|it| (id, it)));
+                    }
+                }
+            }
+            while told.len() > MOST_HELD {
+                told.pop_first();
+            }
+        }
+        Ok(told.into_values().collect())
+    }
+}
+
+/// What rules ask of devices.
+#[derive(Default)]
+struct TraitsByDevice {
+    devices: HashMap<DeviceKey, DeviceTraits>,
+    none: DeviceTraits,
+}
+
+impl TraitsByDevice {
+    fn of(&self, event: &ChangeEvent) -> &DeviceTraits {
+        self.devices.get(&event.device).unwrap_or(&self.none)
+    }
+}
+
+/// What a channel tells of one event.
+struct ChosenChange {
+    change: AlertChange,
+    /// If it ends an alert: the event whose message told of that.
+    told_by: Option<i64>,
+}
+
+/// What an alert about this event is about.
+fn about(event: &ChangeEvent, traits: &DeviceTraits) -> Option<AlertKind> {
+    let is_unexpected = || event.kind == ChangeKind::Gone && traits.is_critical();
+    AlertKind::of(event).or_else(|| is_unexpected().then_some(AlertKind::DeviceGone))
+}
+
+/// What an event ends, if it is no alert and may end one.
+fn may_end(event: &ChangeEvent) -> Option<AlertKind> {
+    match &event.kind {
+        _ if event.alert => None,
+        ChangeKind::Closed(..) => Some(AlertKind::Unexpected),
+        ChangeKind::Opened(..) | ChangeKind::Back => Some(AlertKind::Missing),
+        ChangeKind::New
+        | ChangeKind::Gone
+        | ChangeKind::Moved { .. }
+        | ChangeKind::Replaced { .. }
+        | ChangeKind::Found { .. }
+        | ChangeKind::SnoozeEnded { .. } => None,
+    }
+}
+
+/// Whether a channel tells of this event, as far as the event and the configuration decide.
+fn may_be_told(event: &ChangeEvent, channel: &str, config: &Config, traits: &DeviceTraits) -> bool {
+    let subject = traits.subject(event);
+    let is_sent = |about| config.alert_severity(channel, about, Some(&subject)).is_some();
+    if matches!(event.kind, ChangeKind::SnoozeEnded { .. }) {
+        return true;
+    }
+    if let Some(about) = about(event, traits) {
+        return is_sent(about);
+    }
+    if event.kind == ChangeKind::Back && traits.is_critical() && is_sent(AlertKind::DeviceGone) {
+        return true;
+    }
+    // Known noise raised no alert that could be over.
+    let is_noise = || {
+        let ignored = config.ignored_ports(event.device.mac(), Some(&event.address));
+        event.kind.ports().is_some_and(|(_, ports)| ports.is_subset(&ignored))
+    };
+    may_end(event).is_some_and(|about| is_sent(about) && !is_noise())
+}
+
+/// Returns what a channel tells of an event that [may be told](may_be_told).
+fn change(
+    event: ChangeEvent,
+    channel: &str,
+    config: &Config,
+    traits: &DeviceTraits,
+    context: &AlertContext,
+) -> Option<ChosenChange> {
+    if let Some(about) = about(&event, traits) {
+        let severity = config.alert_severity(channel, about, Some(&traits.subject(&event)))?;
+        let change =
+            AlertChange { about, resolves: None, severity, name: None, explanations: Vec::new(), event };
+        return Some(ChosenChange { change, told_by: None });
+    }
+    let about = may_end(&event)?;
+    let undone = context.undone_by(event.id)?;
+    if !undone.was_alert && !traits.is_critical() {
+        return None;
+    }
+    if context.is_acknowledged(undone.told_by) {
+        return None;
+    }
+    let severity = AlertSeverity::Low;
+    let change = AlertChange {
+        about,
+        resolves: Some(undone.id),
+        severity,
+        name: None,
+        explanations: Vec::new(),
+        event,
+    };
+    Some(ChosenChange { change, told_by: Some(undone.told_by) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{path::Path, sync::Arc};
+
+    use rusqlite::{Connection, params};
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::{
+        clock::SystemClock,
+        config::Overrides,
+        store::{FILE_NAME, Snooze, WriterThread},
+    };
+
+    struct Bench {
+        dir: tempfile::TempDir,
+        selection: Selection,
+        config: Arc<Config>,
+        _config: watch::Sender<Arc<Config>>,
+        _threads: WriterThread,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let clock = Arc::new(SystemClock::start());
+            let (store, threads) = Store::open(&dir.path().join(FILE_NAME), clock.clone()).unwrap();
+            let text = "[[channel]]\nname = \"phone\"\ntype = \"ntfy\"\nurl = \"http://127.0.0.1:1/topic\"\n";
+            let file = Some((Path::new("test.toml"), text));
+            let config = Arc::new(Config::load(&Overrides::default(), &|_| None, file).unwrap());
+            let (sender, receiver) = watch::channel(Arc::clone(&config));
+            let differences = Differences::new(store.clone(), receiver);
+            let selection = Selection { store, differences, clock };
+            Self { dir, selection, config, _config: sender, _threads: threads }
+        }
+
+        /// Writes an event of the device; returns its id.
+        fn happen(&self, kind: &str, ports: &str, alert: bool) -> i64 {
+            let database = Connection::open(self.dir.path().join(FILE_NAME)).unwrap();
+            database.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
+            let sql = "INSERT INTO changes (at, device, address, kind, protocol, ports, alert)
+                       VALUES (0, '02:00:00:00:00:01', '192.0.2.1', ?1, iif(?2 = '', NULL, 'tcp'), nullif(?2, ''), ?3)";
+            database.execute(sql, params![kind, ports, alert]).unwrap();
+            database.last_insert_rowid()
+        }
+
+        fn snooze(device: Option<&str>) -> Snooze {
+            Snooze {
+                device: device.map(|device| device.parse().unwrap()),
+                until: jiff::Timestamp::MAX,
+                length: std::time::Duration::from_secs(60),
+            }
+        }
+
+        /// The texts of what is sent after this event.
+        async fn told(&self, after: i64) -> Vec<String> {
+            let newest = *self.selection.store.latest_event().borrow();
+            let (chosen, _) = self.selection.after(after, newest, "phone", &self.config).await.unwrap();
+            let Some((first, last)) = chosen.first().zip(chosen.last()) else { return Vec::new() };
+            let origin = Origin { appliance: "a".to_owned(), page: "http://p".to_owned() };
+            let message =
+                self.selection.message((*first, *last), "phone", &self.config, &origin).await.unwrap();
+            let message = message.unwrap();
+            assert_eq!(message.key, format!("a-{first}"));
+            message.text.lines().map(str::to_owned).collect()
+        }
+    }
+
+    const MAC: Option<&str> = Some("02:00:00:00:00:01");
+
+    #[tokio::test]
+    async fn the_end_of_a_snooze_tells_what_is_still_so() {
+        let bench = Bench::new();
+        let store = bench.selection.store.clone();
+        bench.happen("opened", "21", true);
+        bench.happen("opened", "20", true);
+        store.begin_snooze(Bench::snooze(MAC)).await.unwrap();
+        let begin = bench.happen("opened", "22", true) - 1;
+        bench.happen("opened", "23", true);
+        bench.happen("closed", "23", false);
+        bench.happen("closed", "21", false);
+        bench.happen("opened", "80-81", true);
+        bench.happen("closed", "81", false);
+        assert_eq!(bench.told(begin).await, [""; 0], "nothing is sent meanwhile");
+        assert_eq!(bench.told(0).await.len(), 2, "what was before it is");
+        let device = MAC.map(|mac| mac.parse().unwrap());
+        assert!(store.end_snooze(device).await.unwrap());
+        let still = [
+            "port 22/tcp opened, unexpected",
+            "port 21/tcp is closed again",
+            "ports 80-81/tcp opened, unexpected",
+        ];
+        assert_eq!(bench.told(begin).await, still);
+        let after = bench.happen("opened", "24", true) - 1;
+        assert_eq!(bench.told(after).await, ["port 24/tcp opened, unexpected"], "alerts are on again");
+    }
+
+    #[tokio::test]
+    async fn a_snooze_that_ends_within_another_tells_nothing_and_what_it_held_is_told_with_that() {
+        let bench = Bench::new();
+        let store = bench.selection.store.clone();
+        store.begin_snooze(Bench::snooze(MAC)).await.unwrap();
+        bench.happen("opened", "22", true);
+        store.begin_snooze(Bench::snooze(None)).await.unwrap();
+        bench.happen("opened", "23", true);
+        assert!(store.end_snooze(MAC.map(|mac| mac.parse().unwrap())).await.unwrap());
+        assert_eq!(bench.told(0).await, [""; 0]);
+        assert!(store.end_snooze(None).await.unwrap());
+        let both = ["port 22/tcp opened, unexpected", "port 23/tcp opened, unexpected"];
+        assert_eq!(bench.told(0).await, both);
+    }
+
+    #[tokio::test]
+    async fn a_critical_device_that_is_gone_is_told_of_although_nothing_is_expected_of_it() {
+        let mut bench = Bench::new();
+        let gone = bench.happen("gone", "", false);
+        assert_eq!(bench.told(gone - 1).await, [""; 0]);
+        let rule = "[[device]]\nmatch = \"02:00:00:00:00:01\"\ntags = [\"critical\"]\n";
+        let file = Some((Path::new("test.toml"), rule));
+        let read = Config::load(&Overrides::default(), &|_| None, file).unwrap();
+        bench.config = Arc::new(Config { devices: read.devices, ..Config::clone(&bench.config) });
+        let device = crate::model::Device {
+            address: "192.0.2.1".parse().unwrap(),
+            mac: MAC.map(|mac| mac.parse().unwrap()),
+            name: None,
+        };
+        bench.selection.store.enter(device, jiff::Timestamp::UNIX_EPOCH).await.unwrap();
+        assert_eq!(bench.told(gone - 1).await, ["device is gone"]);
+        let back = bench.happen("back", "", false);
+        assert_eq!(bench.told(back - 1).await, ["device is back"]);
+    }
+
+    #[tokio::test]
+    async fn a_device_that_flaps_in_a_snooze_is_told_of_by_its_latest_changes() {
+        let bench = Bench::new();
+        let store = bench.selection.store.clone();
+        store.begin_snooze(Bench::snooze(None)).await.unwrap();
+        for port in 1..=150 {
+            bench.happen("opened", &port.to_string(), true);
+        }
+        assert!(store.end_snooze(None).await.unwrap());
+        let told = bench.told(150).await;
+        assert_eq!((told.len(), told[0].as_str()), (MOST_HELD, "port 131/tcp opened, unexpected"));
     }
 }

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 
-use crate::{alerts::ChannelOutbox, model::Moment};
+use crate::{
+    alerts::{ChannelOutbox, NextMessage},
+    model::Moment,
+};
 
 /// What a channel does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -12,8 +15,14 @@ pub enum ChannelState {
     /// Everything is sent.
     #[default]
     Idle,
-    /// Something waits for more, for its turn, or for the end of the quiet hours.
+    /// A message is being delivered.
+    Delivering,
+    /// A message waits for further events.
     Waiting,
+    /// There were too many messages; the next one waits.
+    Paused,
+    /// A message is held until the quiet hours end.
+    Quiet,
     /// The latest attempt failed; another follows.
     Failing,
 }
@@ -27,6 +36,8 @@ pub struct ChannelStatus {
     pub pending: usize,
     /// How long the oldest of them waits.
     pub oldest: Option<Duration>,
+    /// How long the next message or attempt waits, where that is known.
+    pub next: Option<Duration>,
     /// For how long every attempt has failed.
     pub failing: Option<Duration>,
     /// Why the latest attempt failed, if it did.
@@ -50,7 +61,10 @@ impl ChannelState {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Idle => "idle",
+            Self::Delivering => "delivering",
             Self::Waiting => "waiting",
+            Self::Paused => "paused",
+            Self::Quiet => "quiet",
             Self::Failing => "failing",
         }
     }
@@ -70,20 +84,27 @@ impl Statuses {
         for age in [&mut status.oldest, &mut status.failing].into_iter().flatten() {
             *age += passed;
         }
+        status.next = status.next.map(|next| next.saturating_sub(passed));
         status
     }
 
     /// Notes how a channel stands.
-    pub(super) fn note(&mut self, name: &str, outbox: &ChannelOutbox, now: Moment) {
+    pub(super) fn note(&mut self, name: &str, outbox: &ChannelOutbox, next: NextMessage, now: Moment) {
         let (status, noted) = self.0.entry(name.to_owned()).or_default();
         status.pending = outbox.pending();
         status.oldest = outbox.oldest(now);
         status.failing = outbox.failing(now);
-        status.state = match (status.failing, status.pending) {
-            (Some(_), _) => ChannelState::Failing,
-            (None, 0) => ChannelState::Idle,
-            (None, _) => ChannelState::Waiting,
+        let (state, until) = match next {
+            NextMessage::Nothing => (ChannelState::Idle, None),
+            NextMessage::Delivering => (ChannelState::Delivering, None),
+            NextMessage::Retrying(until) => (ChannelState::Failing, Some(until)),
+            NextMessage::Grouping(until) => (ChannelState::Waiting, Some(until)),
+            NextMessage::Paused(until) => (ChannelState::Paused, Some(until)),
+            NextMessage::Quiet => (ChannelState::Quiet, None),
         };
+        // It has not worked since, whatever the next message waits for.
+        status.state = if status.failing.is_some() { ChannelState::Failing } else { state };
+        status.next = until.map(|until| now.until(until));
         *noted = now;
     }
 
@@ -133,11 +154,13 @@ mod tests {
             SavedOutbox { message: Some((1, 1)), attempts: 9, failing: day / 2, ..SavedOutbox::default() };
         let start = Moment::ZERO + day;
         let mut statuses = Statuses::default();
-        statuses.note("phone", &ChannelOutbox::new(&failing, start), start);
+        let outbox = ChannelOutbox::new(&failing, start);
+        statuses.note("phone", &outbox, NextMessage::Retrying(start + day), start);
         statuses.note_failed("phone", "no route".to_owned());
         assert_eq!(statuses.long_failures(day, start), Vec::<String>::new());
         let told = statuses.long_failures(day, start + day / 2);
         assert_eq!(told, ["alert channel phone has failed for 24 h: no route; its alerts wait"]);
         assert_eq!(statuses.of("phone", start).state, ChannelState::Failing);
+        assert_eq!(statuses.of("phone", start + day / 4).next, Some(day / 4 * 3));
     }
 }

@@ -16,6 +16,8 @@ mod names;
 mod outboxes;
 mod prune;
 mod size;
+mod snoozes;
+mod told_findings;
 mod upgrade;
 
 use std::{

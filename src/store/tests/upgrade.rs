@@ -176,6 +176,28 @@ async fn upgrading_version_7_keeps_devices_and_changes() {
 }
 
 #[tokio::test]
+async fn upgrading_version_9_keeps_channels_and_messages() {
+    let bench = Bench::new(EAGER);
+    let old = schema::open_writer(&bench.path(), &schema::LADDER[..9]).unwrap();
+    let sql =
+        "INSERT INTO alert_channels (name, cursor, attempts, retry_in, failing) VALUES ('phone', 7, 0, 0, 0);
+               INSERT INTO alert_messages (channel, first, last, title, state, at)
+                   VALUES ('phone', 3, 7, 'port 23 opened', 'delivered', 1);
+               INSERT INTO changes (at, device, address, kind, alert)
+                   VALUES (1, '02:00:00:00:00:01', '192.0.2.1', 'gone', 1);";
+    old.execute_batch(sql).unwrap();
+    drop(old);
+    let (store, threads) = bench.open();
+    assert_eq!(store.outbox("phone").await.unwrap().cursor, 7);
+    assert_eq!(store.alert_messages(9).await.unwrap()[0].title, "port 23 opened");
+    assert_eq!(store.snoozes().await.unwrap(), []);
+    assert_eq!(store.change_events(ChangeFilter::default()).await.unwrap().rows.len(), 1);
+    drop(store);
+    join(threads).unwrap();
+    assert_sound(&bench.path());
+}
+
+#[tokio::test]
 async fn a_new_database_needs_no_copy() {
     let bench = Bench::new(EAGER);
     let (store, threads) = bench.open();
@@ -218,7 +240,7 @@ fn a_later_version_is_refused_unchanged() {
     drop(schema::open_writer(&bench.path(), &later).unwrap());
     let before = fs::read(bench.path()).unwrap();
     let error = Store::open(&bench.path(), bench.clock.clone()).unwrap_err();
-    assert!(matches!(error, StoreError::Newer { found: 10, known: 9, .. }), "{error}");
+    assert!(matches!(error, StoreError::Newer { found: 11, known: 10, .. }), "{error}");
     assert!(error.to_string().contains("install the newer version"), "{error}");
     assert_eq!(fs::read(bench.path()).unwrap(), before);
 }

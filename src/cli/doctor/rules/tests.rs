@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::RangeInclusive};
 
 use super::*;
 use crate::{
@@ -6,6 +6,11 @@ use crate::{
     model::MemoryFacts,
     net::Conntrack,
 };
+
+/// As the kernel has it by default: no group may have ping sockets.
+fn no_group() -> RangeInclusive<u32> {
+    RangeInclusive::new(1, 0)
+}
 
 /// A Raspberry Pi on which the service runs.
 fn healthy() -> MachineState {
@@ -113,8 +118,8 @@ fn cases() -> Vec<Case> {
         (by_hand(), |m| m.place = Place::Unit, RAW, NotChecked, false, "ask-by-arp.conf", "systemctl start"),
         (by_hand(), |m| m.asks_macs = false, RAW, Fine, false, "not needed", ""),
         (healthy(), |m| m.process.capabilities = Some(u64::MAX), "capability NET_ADMIN", Fine, false, "can be dropped", ""),
-        (by_hand(), |m| m.ping_groups = Some(1..=0), "ping sockets", Lacking, false, "may not", "ping_group_range"),
-        (healthy(), |m| m.ping_groups = Some(1..=0), "ping sockets", Fine, false, "NET_RAW does more", ""),
+        (by_hand(), |m| m.ping_groups = Some(no_group()), "ping sockets", Lacking, false, "may not", "ping_group_range"),
+        (healthy(), |m| m.ping_groups = Some(no_group()), "ping sockets", Fine, false, "NET_RAW does more", ""),
         (healthy(), |m| m.ping_groups = None, "ping sockets", NotChecked, false, "cannot be read", ""),
         (healthy(), |m| m.disk = DiskState::Closed("mode 0700".to_owned()), "disk", NotChecked, false, "0700", "sudo"),
         (healthy(), |m| m.disk = DiskState::Unwritable("read-only".to_owned()), "disk", Lacking, true, "read-only", ""),

@@ -93,13 +93,19 @@ export function dayName(date, now) {
 }
 
 /**
- * The number of changes of each kind (`of`), of the alerts, and of the openings that were closed again.
+ * Whether a change differs from the expected state. What was found of a port is an alert, and does not.
+ * @param {Row} row
+ */
+export const isUnexpected = ({ alert, kind }) => alert && kind !== "advice" && kind !== "certificate-expires";
+
+/**
+ * The number of changes of each kind (`of`), of the unexpected ones, and of the openings that were closed again.
  * @param {Row[]} rows
  */
 export function tally(rows) {
   return {
     of: (kind) => rows.filter((row) => row.kind === kind).length,
     brief: rows.filter((row) => row.over !== undefined).length,
-    alerts: rows.filter((row) => row.alert).length,
+    alerts: rows.filter(isUnexpected).length,
   };
 }

@@ -6,6 +6,7 @@
 
 import { html, nothing, render } from "./vendor/lit-html/lit-html.js";
 import { listen } from "./events.js";
+import alerts from "./pages/alerts.js";
 import changes from "./pages/changes.js";
 import compare from "./pages/compare.js";
 import device from "./pages/device.js";
@@ -49,6 +50,7 @@ const PAGES = [
   { name: "device", page: device },
   { name: "changes", page: changes, label: "Changes" },
   { name: "differences", page: differences, label: "Differences" },
+  { name: "alerts", page: alerts, label: "Alerts" },
   { name: "scans", page: scans, label: "Scans" },
   { name: "scan", page: scan },
   { name: "compare", page: compare },

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { dayName, deviceKey, folded, grouped, lastNight, tally } from "../page/digest.js";
+import { dayName, deviceKey, folded, grouped, isUnexpected, lastNight, tally } from "../page/digest.js";
 
 const MAC = "B8:27:EB:AC:14:3E";
 let id = 0;
@@ -30,6 +30,14 @@ test("a port that opened and closed again is one row, with the time that it was 
   const { of, brief, alerts } = tally(rows);
   const counted = { opened: of("opened"), closed: of("closed"), moved: of("moved"), brief, alerts };
   assert.deepEqual(counted, { opened: 3, closed: 2, moved: 0, brief: 2, alerts: 1 });
+});
+
+test("what was found of a port is an alert, and no unexpected change", () => {
+  const found = { ...tcp(23), alert: true, to: "usually Telnet." };
+  assert.equal(isUnexpected(change("opened", "2026-03-01T02:00:00Z", found)), true);
+  for (const kind of ["advice", "certificate-expires"]) {
+    assert.equal(isUnexpected(change(kind, "2026-03-01T02:00:00Z", found)), false);
+  }
 });
 
 test("the key of a device is its MAC where that is known", () => {

@@ -2,7 +2,7 @@
 
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { get } from "../api.js";
-import { dayName, deviceKey, folded, grouped, lastNight, tally } from "../digest.js";
+import { dayName, deviceKey, folded, grouped, isUnexpected, lastNight, tally } from "../digest.js";
 import { directory } from "../directory.js";
 import { count, day, span, when } from "../format.js";
 import { port } from "../parts/port.js";
@@ -18,9 +18,9 @@ const RANGES = { 1: "24 hours", 7: "7 days", 30: "30 days", "": "all time" };
 const STEP = 300;
 
 /**
- * The kinds of change: the text of one (`text`; textOf makes those that carry data), what of a port is another (`what`), and what is counted and has
+ * The kinds of change: the text of one (`text`; textOf makes those that carry data), what of a port is another (`what`), whether it says so in words (`said`), and what is counted and has
  * happened (`counted`), in the order of the sentence about the night.
- * @type {Record<string, {text?: string, what?: string, counted: [string, string]}>}
+ * @type {Record<string, {text?: string, what?: string, said?: boolean, counted: [string, string]}>}
  */
 const KINDS = {
   new: { text: "new device", counted: ["new device", ""] },
@@ -29,6 +29,9 @@ const KINDS = {
   moved: { counted: ["device", " moved"] },
   gone: { text: "gone: not seen for a week", counted: ["device", " gone"] },
   back: { text: "back on the network", counted: ["device", " back"] },
+  advice: { said: true, counted: ["port", " to act on"] },
+  "certificate-expires": { said: true, counted: ["certificate", " to renew"] },
+  "snooze-ended": { text: "alerts are on again", counted: ["snooze", " ended"] },
   "host-key": { what: "SSH host key", counted: ["SSH host key", " changed"] },
   certificate: { what: "certificate", counted: ["certificate", " changed"] },
   product: { what: "software", counted: ["service", " replaced"] },
@@ -66,7 +69,7 @@ export default {
       view: () => {
         const now = Date.now();
         const from = Number(asked.days) > 0 ? now - asked.days * DAY * 1000 : 0;
-        const chosen = rows.filter((row) => Date.parse(row.time) >= from && (row.alert || !asked.alerts));
+        const chosen = rows.filter((row) => Date.parse(row.time) >= from && (isUnexpected(row) || !asked.alerts));
         return html`<h1>Changes</h1>
           ${night(rows, now)}
           <form class="choices" @submit=${(event) => event.preventDefault()}>
@@ -125,7 +128,7 @@ const time = (time, from = 0) => html`<time datetime=${time}>${when(time).slice(
 
 /** The text of a change, with a mark if it is unexpected. */
 function what(row, find) {
-  const rogue = row.alert ? html` <span class="chip rogue">unexpected</span>` : nothing;
+  const rogue = isUnexpected(row) ? html` <span class="chip rogue">unexpected</span>` : nothing;
   return html`<div>${textOf(row, find)}${rogue}</div>`;
 }
 
@@ -136,6 +139,7 @@ function textOf(row, find) {
   const text = KINDS[row.kind]?.text;
   if (text) return text;
   const ports = port({ ...row, port: row.port ?? row.ports }, find(deviceKey(row)));
+  if (KINDS[row.kind]?.said) return html`${ports}: <bdi>${row.to}</bdi>`;
   const part = KINDS[row.kind]?.what;
   if (part) return html`${ports}: another ${part}, <bdi class="mono">${row.to}</bdi> instead of <bdi class="mono">${row.from}</bdi>`;
   if (row.kind === "closed") return html`− ${ports} closed`;

@@ -1,0 +1,44 @@
+// What a channel of alerts does, in words. Pure.
+
+import { count, span } from "./format.js";
+
+/** @typedef {{label: string, kind: "" | "warn" | "rogue" | "new", detail: string}} ChannelView */
+
+const STATES = {
+  idle: ["idle", ""],
+  delivering: ["delivering", "new"],
+  waiting: ["waiting", ""],
+  paused: ["paused", "warn"],
+  quiet: ["quiet", ""],
+  failing: ["failing", "rogue"],
+};
+
+/**
+ * A channel of /v1/alerts: a word for its chip, the chip's class, and a sentence.
+ * @param {any} channel
+ * @returns {ChannelView}
+ */
+export function channelView(channel) {
+  const { state, next_seconds: next, failing_seconds: failing, error } = channel;
+  const [label, kind] = STATES[state] ?? [state, ""];
+  const soon = next === null ? "" : next > 0 ? `in ${span(next)}` : "now";
+  const details = {
+    idle: "everything is delivered",
+    delivering: "a message is on its way",
+    waiting: `collects further events; sends ${soon}`,
+    paused: `too many messages; sends one with all that waits ${soon}`,
+    quiet: "held until the quiet hours end",
+    failing: `for ${span(failing ?? 0)}${soon && `; tries again ${soon}`}`,
+  };
+  // An error outlasts its attempt until something is delivered: the owner may not have seen it.
+  return { label, kind, detail: [details[state], error].filter(Boolean).join(": ") };
+}
+
+/**
+ * What waits: "nothing", "1 event", "12 events, the oldest for 5 min".
+ * @param {any} channel
+ */
+export function waitingText({ pending, oldest_seconds: oldest }) {
+  if (!pending) return "nothing";
+  return count(pending, "event") + (oldest ? `, the oldest for ${span(oldest)}` : "");
+}
