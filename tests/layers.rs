@@ -24,6 +24,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("data_dir", 1),
     ("engine", 1),
     ("identify", 1),
+    ("messages", 1),
     ("resolve", 1),
     ("tls", 1),
     ("advice", 2),

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::message::AlertMessage;
 use crate::{
     config::MqttConfig,
+    messages::{AlertMessage, shapes},
     model::{AlertKind, one_line},
 };
 
@@ -195,7 +195,7 @@ impl ApplianceState {
 
 /// The payload of a message: the generic webhook's body, and the `event_type` that an event entity needs.
 pub fn mqtt_payload(message: &AlertMessage) -> String {
-    let mut body = super::shapes::generic(message);
+    let mut body = shapes::generic(message);
     let about = message.changes.iter().filter(|change| change.resolves.is_none());
     // The most urgent change names it.
     let about = about.max_by_key(|change| change.severity).map(|change| change.about.as_str());
@@ -212,7 +212,7 @@ pub fn mqtt_payload(message: &AlertMessage) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::alerts::Origin;
+    use crate::messages::Origin;
 
     fn topics(discovery: Option<&str>) -> MqttTopics {
         let broker = MqttConfig {

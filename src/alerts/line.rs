@@ -2,9 +2,9 @@
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::message::AlertMessage;
 use crate::{
     config::SyslogFormat,
+    messages::AlertMessage,
     model::{AlertSeverity, one_line},
 };
 
@@ -62,7 +62,7 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::alerts::Origin;
+    use crate::messages::Origin;
 
     #[test]
     fn lines_are_as_the_standards_say() {

@@ -11,9 +11,9 @@ use std::fmt::Write as _;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
 
-use super::message::{AlertMessage, PortExplanation};
 use crate::{
     config::MailConfig,
+    messages::{AlertMessage, PortExplanation},
     model::{AlertSeverity, one_line},
 };
 
@@ -198,8 +198,8 @@ fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::{
-        alerts::{Origin, samples::samples},
         config::MailSecurity,
+        messages::{Origin, samples},
     };
 
     fn config() -> MailConfig {

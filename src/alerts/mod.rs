@@ -1,4 +1,4 @@
-//! Layer 1: which message an alert channel sends next, and what it says. Decisions without I/O.
+//! Layer 1: which message an alert channel sends next, and in which form. Decisions without I/O.
 //!
 //! Change events have ascending ids already, so an [`ChannelOutbox`] holds no copy of them: it is a position in their order, the
 //! extent of the message that is being delivered, and the failed attempts at it. It takes `now` and returns what to do;
@@ -8,33 +8,25 @@
 //! |---|---|
 //! | `outbox.rs` | when which events are sent: grouping, retries, quiet hours |
 //! | `trouble.rs` | the same for the appliance's own trouble, which is a state and no event |
-//! | `message.rs` | what a message says |
-//! | `payload.rs`, `shapes.rs` | the request that carries it over HTTP |
+//! | `payload.rs` | the request that carries a message over HTTP |
 //! | `home_assistant.rs` | the payload and the topics of MQTT, and what Home Assistant is told |
 //! | `line.rs` | the line that carries it to a syslog server |
 //! | `mail.rs` | the mail that carries it |
-//! | `template.rs`, `samples.rs` | the owner's own words in place of the built-in ones, and what they are tried on |
 
 mod home_assistant;
 mod line;
 mod mail;
-mod message;
 mod outbox;
 mod payload;
-mod samples;
-mod shapes;
 #[cfg(test)]
 mod simulation;
-mod template;
 mod trouble;
 
 pub use self::{
     home_assistant::{ApplianceState, MqttTopics, mqtt_payload},
     line::syslog_line,
     mail::{Mail, mail},
-    message::{AlertChange, AlertMessage, Origin, PortExplanation},
     outbox::{ChannelOutbox, NextMessage, OutboxStep, Pace, SavedOutbox},
     payload::{HttpPayload, payload},
-    template::{MessagePart, MessageTemplates, TemplateError},
     trouble::{SavedTrouble, TroubleStep, TroubleWatch},
 };

@@ -2,8 +2,10 @@
 
 use ring::hmac;
 
-use super::{message::AlertMessage, shapes};
-use crate::config::{ChannelConfig, ChannelKind, WebhookShape};
+use crate::{
+    config::{ChannelConfig, ChannelKind, WebhookShape},
+    messages::{AlertMessage, shapes},
+};
 
 /// A POST request, its bearer token apart.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use super::{
     table::Section,
 };
 use crate::{
-    alerts::{MessagePart, MessageTemplates},
+    messages::{MessagePart, MessageTemplates},
     model::{AlertKind, AlertSeverity},
 };
 

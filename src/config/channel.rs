@@ -9,7 +9,7 @@ use super::{
     device_pattern::{AlertSubject, DevicePattern},
 };
 use crate::{
-    alerts::MessageTemplates,
+    messages::MessageTemplates,
     model::{AlertKind, AlertSeverity},
 };
 

@@ -202,7 +202,8 @@ fn kills_of_the_appliance_and_of_the_mail_server_lose_no_mail() {
     let lab = Lab::enter("near");
     let Some(mut server) = Postfix::start(&lab) else { return };
     let secrets = secrets();
-    let ids = "text = \"{% for change in changes %}{{ change.id }} {% endfor %}\"\nburst = 1000\n";
+    let ids =
+        "text = \"{% for change in changes %}{{ change.id }} {% else %}none{% endfor %}\"\nburst = 1000\n";
     let config = NOTHING.to_owned()
         + &channel(
             "office",

@@ -17,7 +17,7 @@ pub(super) const APPLIANCE: &str = "portscan";
 pub(super) struct MachineState {
     /// Why the configuration cannot be used; the defaults are judged instead.
     pub(super) configuration: Result<(), String>,
-    pub(super) place: Place,
+    pub(super) place: Installation,
     pub(super) process: JudgedProcess,
     /// The first port that any user may listen on (`net.ipv4.ip_unprivileged_port_start`).
     pub(super) first_unprivileged: u16,
@@ -43,7 +43,7 @@ pub(super) struct MachineState {
 
 /// How the appliance is installed here, which decides how something is mended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Installation {
     /// systemd's unit is installed.
     Unit,
     /// This is a container.
@@ -69,12 +69,12 @@ pub(super) struct JudgedProcess {
 #[derive(Clone, Debug)]
 pub(super) struct ListenState {
     pub(super) address: SocketAddr,
-    pub(super) port: PortUse,
+    pub(super) port: PortAvailability,
 }
 
 /// Whether a port can be listened on.
 #[derive(Clone, Debug)]
-pub(super) enum PortUse {
+pub(super) enum PortAvailability {
     Free,
     /// The machine has no IPv6, and another address of `listen` serves instead.
     LeftOut,

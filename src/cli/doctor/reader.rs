@@ -15,8 +15,8 @@ use nix::sys::{
 };
 
 use super::facts::{
-    APPLIANCE, ClockState, DiskState, FileSystemKind, InterfaceState, JudgedProcess, ListenState,
-    MachineState, MdnsState, Place, PortUse,
+    APPLIANCE, ClockState, DiskState, FileSystemKind, Installation, InterfaceState, JudgedProcess,
+    ListenState, MachineState, MdnsState, PortAvailability,
 };
 use crate::{
     cli::check::writable,
@@ -80,16 +80,16 @@ fn range(text: &str) -> Option<RangeInclusive<u32>> {
 }
 
 /// Docker and podman leave one of these files; systemd and others set the variable for their first process alone.
-fn place(units: &[&str]) -> Place {
+fn place(units: &[&str]) -> Installation {
     if units.iter().any(|unit| Path::new(unit).exists()) {
-        Place::Unit
+        Installation::Unit
     } else if ["/.dockerenv", "/run/.containerenv"].iter().any(|mark| Path::new(mark).exists())
         // The image of this program has no files but the binary and the certificates (cross/image).
         || !Path::new("/bin/sh").exists()
     {
-        Place::Container
+        Installation::Container
     } else {
-        Place::Binary
+        Installation::Binary
     }
 }
 
@@ -104,15 +104,15 @@ fn listen(config: &Config) -> Vec<ListenState> {
         .into_iter()
         .map(|(address, bound)| {
             let port = match bound {
-                Ok(true) => PortUse::Free,
-                Ok(false) => PortUse::LeftOut,
-                Err(BindError::InUse(_)) => PortUse::Held(holders(address.port())),
+                Ok(true) => PortAvailability::Free,
+                Ok(false) => PortAvailability::LeftOut,
+                Err(BindError::InUse(_)) => PortAvailability::Held(holders(address.port())),
                 // Whether this process may is another finding.
                 Err(BindError::Denied(_)) => match holders(address.port()) {
-                    holders if holders.is_empty() => PortUse::Free,
-                    holders => PortUse::Held(holders),
+                    holders if holders.is_empty() => PortAvailability::Free,
+                    holders => PortAvailability::Held(holders),
                 },
-                Err(error) => PortUse::Unusable(error.to_string()),
+                Err(error) => PortAvailability::Unusable(error.to_string()),
             };
             ListenState { address, port }
         })
@@ -122,7 +122,7 @@ fn listen(config: &Config) -> Vec<ListenState> {
 /// The appliance that holds one of these ports, else this process.
 fn judged(listen: &[ListenState]) -> JudgedProcess {
     let held = listen.iter().filter_map(|listen| match &listen.port {
-        PortUse::Held(holders) => Some(holders),
+        PortAvailability::Held(holders) => Some(holders),
         _ => None,
     });
     let appliance = held.flatten().find_map(|PortHolder { process, .. }| {

@@ -4,8 +4,8 @@ use std::fmt::Display;
 
 use super::{
     facts::{
-        APPLIANCE, ClockState, DiskState, FileSystemKind, JudgedProcess, ListenState, MachineState,
-        MdnsState, Place, PortUse,
+        APPLIANCE, ClockState, DiskState, FileSystemKind, Installation, JudgedProcess, ListenState,
+        MachineState, MdnsState, PortAvailability,
     },
     finding::Diagnosis,
 };
@@ -67,17 +67,17 @@ fn configuration(machine: &MachineState) -> Diagnosis {
     }
 }
 
-fn port(address: &impl Display, port: &PortUse) -> Diagnosis {
+fn port(address: &impl Display, port: &PortAvailability) -> Diagnosis {
     const SUBJECT: &str = "port";
     match port {
-        PortUse::Free => Diagnosis::ok(SUBJECT, format!("{address} is free")),
-        PortUse::LeftOut => {
+        PortAvailability::Free => Diagnosis::ok(SUBJECT, format!("{address} is free")),
+        PortAvailability::LeftOut => {
             Diagnosis::ok(SUBJECT, format!("{address} is left out, because this machine has no IPv6"))
         }
-        PortUse::Held(holders) if holders.iter().any(is_appliance) => {
+        PortAvailability::Held(holders) if holders.iter().any(is_appliance) => {
             Diagnosis::ok(SUBJECT, format!("{address} is held by the running appliance, {}", listed(holders)))
         }
-        PortUse::Held(holders) => {
+        PortAvailability::Held(holders) => {
             let holders = match holders.is_empty() {
                 true => "a process that this user may not see".to_owned(),
                 false => listed(holders),
@@ -86,7 +86,7 @@ fn port(address: &impl Display, port: &PortUse) -> Diagnosis {
             Diagnosis::essential(SUBJECT, format!("{address} is held by {holders}"), mend.to_owned())
         }
         // The reason has the remedy.
-        PortUse::Unusable(why) => Diagnosis::essential(SUBJECT, why, None),
+        PortAvailability::Unusable(why) => Diagnosis::essential(SUBJECT, why, None),
     }
 }
 
@@ -108,12 +108,14 @@ fn bind_service(machine: &MachineState) -> Diagnosis {
         Some(false) => {
             let detail = format!("{} lacks it, and port {port} needs it", who(&machine.process));
             let mend = match machine.place {
-                Place::Unit => "sudo systemctl restart portscan, with the unit's own capabilities".to_owned(),
-                Place::Container => "add --cap-add NET_BIND_SERVICE to the container".to_owned(),
-                Place::Binary => setcap("cap_net_bind_service"),
+                Installation::Unit => {
+                    "sudo systemctl restart portscan, with the unit's own capabilities".to_owned()
+                }
+                Installation::Container => "add --cap-add NET_BIND_SERVICE to the container".to_owned(),
+                Installation::Binary => setcap("cap_net_bind_service"),
             };
             // It listens already, so it had it in time or needed none.
-            let listens = |listen: &ListenState| matches!(&listen.port, PortUse::Held(by) if by.iter().any(is_appliance));
+            let listens = |listen: &ListenState| matches!(&listen.port, PortAvailability::Held(by) if by.iter().any(is_appliance));
             match machine.listen.iter().any(listens) {
                 true => Diagnosis::ok(SUBJECT, format!("not needed: the appliance listens on port {port}")),
                 false => Diagnosis::essential(SUBJECT, detail, mend),
@@ -190,8 +192,10 @@ fn interfaces(machine: &MachineState) -> Vec<Diagnosis> {
     }
     if !all.iter().any(|interface| !interface.nets.is_empty()) {
         let mend = match machine.place {
-            Place::Container => "start the container with --network host",
-            Place::Unit | Place::Binary => "plug in a cable or join a wireless network; then: ip address",
+            Installation::Container => "start the container with --network host",
+            Installation::Unit | Installation::Binary => {
+                "plug in a cable or join a wireless network; then: ip address"
+            }
         };
         let detail = "none has an address: only this machine itself can be scanned";
         found.push(Diagnosis::lacking(SUBJECT, detail, mend.to_owned()));
@@ -228,9 +232,9 @@ fn net_raw(machine: &MachineState) -> Diagnosis {
         Some(false) => {
             let detail = format!("{} lacks it: finding devices takes twice as long", who(&machine.process));
             let mend = match machine.place {
-                Place::Unit => ARP_GRANT.split("; without").next().unwrap_or(ARP_GRANT).to_owned(),
-                Place::Container => "add --cap-add NET_RAW to the container".to_owned(),
-                Place::Binary => setcap("cap_net_raw"),
+                Installation::Unit => ARP_GRANT.split("; without").next().unwrap_or(ARP_GRANT).to_owned(),
+                Installation::Container => "add --cap-add NET_RAW to the container".to_owned(),
+                Installation::Binary => setcap("cap_net_raw"),
             };
             Diagnosis::lacking(SUBJECT, detail, mend)
         }
@@ -293,9 +297,11 @@ fn descriptors(machine: &MachineState) -> Diagnosis {
         return Diagnosis::not_checked(SUBJECT, detail, "sudo systemctl start portscan".to_owned());
     }
     let mend = match machine.place {
-        Place::Unit => format!("LimitNOFILE={DESCRIPTORS} under [Service]: sudo systemctl edit portscan"),
-        Place::Container => format!("add --ulimit nofile={DESCRIPTORS} to the container"),
-        Place::Binary => format!("ulimit -n {DESCRIPTORS}"),
+        Installation::Unit => {
+            format!("LimitNOFILE={DESCRIPTORS} under [Service]: sudo systemctl edit portscan")
+        }
+        Installation::Container => format!("add --ulimit nofile={DESCRIPTORS} to the container"),
+        Installation::Binary => format!("ulimit -n {DESCRIPTORS}"),
     };
     match limit < LEAST_DESCRIPTORS {
         true => Diagnosis::essential(SUBJECT, format!("{detail}, too few to work"), mend),
@@ -315,8 +321,8 @@ fn memory(machine: &MachineState) -> Diagnosis {
         _ if limit < ENOUGH_MEMORY => {
             let detail = format!("this control group may use {}", mib(limit));
             let mend = match machine.place {
-                Place::Container => "start the container with --memory 128m",
-                Place::Unit | Place::Binary => "raise MemoryMax= to 128M",
+                Installation::Container => "start the container with --memory 128m",
+                Installation::Unit | Installation::Binary => "raise MemoryMax= to 128M",
             };
             match limit < LEAST_MEMORY {
                 true => Diagnosis::essential(SUBJECT, detail, mend.to_owned()),
@@ -410,7 +416,7 @@ fn has(process: &JudgedProcess, capability: u8) -> Option<bool> {
 
 /// Whether what this process may do says nothing about the service.
 fn is_of_unit(machine: &MachineState) -> bool {
-    machine.place == Place::Unit && !machine.process.is_appliance
+    machine.place == Installation::Unit && !machine.process.is_appliance
 }
 
 fn is_appliance(holder: &PortHolder) -> bool {
@@ -428,11 +434,11 @@ fn listed(holders: &[PortHolder]) -> String {
     holders.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn needs_netlink(place: Place) -> String {
+fn needs_netlink(place: Installation) -> String {
     let sandbox = match place {
-        Place::Unit => "AF_NETLINK must be in RestrictAddressFamilies=: systemctl cat portscan",
-        Place::Container => "the container's seccomp profile must permit AF_NETLINK",
-        Place::Binary => "its sandbox must permit AF_NETLINK",
+        Installation::Unit => "AF_NETLINK must be in RestrictAddressFamilies=: systemctl cat portscan",
+        Installation::Container => "the container's seccomp profile must permit AF_NETLINK",
+        Installation::Binary => "its sandbox must permit AF_NETLINK",
     };
     sandbox.to_owned()
 }

@@ -7,8 +7,9 @@ use tokio::sync::watch;
 
 use super::{REST, Shared, delivery::DeliveryError};
 use crate::{
-    alerts::{AlertMessage, ChannelOutbox, Origin, OutboxStep, Pace, TroubleStep, TroubleWatch},
+    alerts::{ChannelOutbox, OutboxStep, Pace, TroubleStep, TroubleWatch},
     config::{ChannelConfig, Config},
+    messages::{AlertMessage, Origin},
     model::AlertKind,
     service::health::Health,
     store::{EndedMessage, StoreError},

@@ -8,13 +8,14 @@ use std::{
 
 use hyper::{Method, StatusCode, Uri};
 
-use super::{links::BrokerLinks, post::Posted};
+use super::{links::BrokerLinks, posted::Posted};
 use crate::{
-    alerts::{AlertMessage, mqtt_payload, payload, syslog_line},
+    alerts::{mqtt_payload, payload, syslog_line},
     client::{ClientError, HttpClient, HttpRequest, JSON, ResponseLimits, socket_address, whole},
     clock::Clock,
     config::{ChannelConfig, ChannelKind, SyslogFormat},
     data_dir::read_secret,
+    messages::AlertMessage,
     model::one_line,
     net::mqtt::MqttError,
     resolve::Resolve,

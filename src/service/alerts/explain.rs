@@ -1,7 +1,7 @@
 //! What is known of the ports that an alert tells of, as the page and `portscan explain` say it.
 
 use crate::{
-    alerts::{AlertChange, PortExplanation},
+    messages::{AlertChange, PortExplanation},
     model::{AdviceLevel, ChangeKind},
     service::evidence::DeviceEvidence,
 };

@@ -15,6 +15,7 @@ mod explain;
 mod link;
 mod links;
 mod post;
+mod posted;
 mod selection;
 mod snooze;
 mod state;
@@ -43,10 +44,10 @@ pub use self::{
     status::{ChannelState, ChannelStatus},
 };
 use crate::{
-    alerts::{AlertMessage, Origin},
     client::HttpClient,
     clock::Clock,
     config::{ChannelConfig, Config},
+    messages::{AlertMessage, Origin},
     model::DeviceKey,
     resolve::Resolve,
     service::{differences::Differences, health::Health, runner::Runs},

@@ -1,43 +1,22 @@
 //! One attempt to deliver a message as a mail.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::{MutexGuard, PoisonError},
-};
+use std::sync::{MutexGuard, PoisonError};
 
 use hyper::Uri;
 
-use super::delivery::{Courier, DeliveryError, MOST_ANSWER, secret, unusable};
+use super::{
+    delivery::{Courier, DeliveryError, MOST_ANSWER, secret, unusable},
+    posted::Posted,
+};
 use crate::{
-    alerts::{AlertMessage, Mail, mail},
+    alerts::{Mail, mail},
     client::socket_address,
     config::{ChannelConfig, MailConfig, MailSecurity},
+    messages::AlertMessage,
     model::one_line,
     smtp::{Envelope, ReplyJudgement, SmtpReply, SmtpServer, SmtpStage, send_mail},
     tls,
 };
-
-/// Of each channel, which recipients have the mail that others have yet to get: a full mailbox is no reason to send it to
-/// the others every hour. It is kept in memory alone: after a restart they get it once more, under the same id.
-#[derive(Debug, Default)]
-pub(super) struct Posted(BTreeMap<String, (String, BTreeSet<String>)>);
-
-impl Posted {
-    /// Returns whether a recipient has the mail with this key.
-    fn has(&self, channel: &str, key: &str, recipient: &str) -> bool {
-        self.0.get(channel).is_some_and(|(known, has)| known == key && has.contains(recipient))
-    }
-
-    /// Notes that recipients have the mail with this key. What was noted of an earlier mail is forgotten.
-    fn note(&mut self, channel: &str, key: &str, recipients: impl Iterator<Item = String>) {
-        let (known, has) = self.0.entry(channel.to_owned()).or_default();
-        if known != key {
-            key.clone_into(known);
-            has.clear();
-        }
-        has.extend(recipients);
-    }
-}
 
 impl Courier {
     /// Sends a mail to each recipient who does not have it yet.
@@ -119,16 +98,5 @@ mod tests {
         assert_eq!(judge_refusals(&[refused("a@b.org", 550)]), Some(parked));
         let both = judge_refusals(&[refused("a@b.org", 550), refused("c@d.org", 452)]);
         assert!(matches!(both, Some(DeliveryError::Failed(_))));
-    }
-
-    #[test]
-    fn who_has_a_mail_is_forgotten_with_the_next() {
-        let mut posted = Posted::default();
-        posted.note("office", "a-1", ["a@b.org".to_owned()].into_iter());
-        posted.note("office", "a-1", ["c@d.org".to_owned()].into_iter());
-        assert!(posted.has("office", "a-1", "a@b.org") && posted.has("office", "a-1", "c@d.org"));
-        assert!(!posted.has("office", "a-2", "a@b.org") && !posted.has("home", "a-1", "a@b.org"));
-        posted.note("office", "a-2", std::iter::empty());
-        assert!(!posted.has("office", "a-1", "a@b.org"));
     }
 }

@@ -10,9 +10,9 @@ use super::{
     traits::DeviceTraits,
 };
 use crate::{
-    alerts::{AlertChange, AlertMessage, Origin},
     clock::Clock,
     config::Config,
+    messages::{AlertChange, AlertMessage, Origin},
     model::{AlertKind, AlertSeverity, ChangeEvent, ChangeFilter, ChangeKind, DeviceKey},
     service::{differences::Differences, evidence::DeviceEvidence, names},
     store::{AlertContext, Store, StoreError},

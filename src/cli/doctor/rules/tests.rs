@@ -17,7 +17,7 @@ fn healthy() -> MachineState {
     let appliance = PortHolder { uid: 61_000, process: Some((412, APPLIANCE.to_owned())) };
     MachineState {
         configuration: Ok(()),
-        place: Place::Unit,
+        place: Installation::Unit,
         process: JudgedProcess {
             pid: 412,
             is_appliance: true,
@@ -28,7 +28,7 @@ fn healthy() -> MachineState {
         first_unprivileged: 1024,
         listen: vec![ListenState {
             address: "0.0.0.0:80".parse().unwrap(),
-            port: PortUse::Held(vec![appliance]),
+            port: PortAvailability::Held(vec![appliance]),
         }],
         asks_macs: true,
         interfaces: Ok(vec![InterfaceState {
@@ -60,9 +60,9 @@ fn healthy() -> MachineState {
 /// Started by hand, without the package and without privileges.
 fn by_hand() -> MachineState {
     let mut machine = healthy();
-    machine.place = Place::Binary;
+    machine.place = Installation::Binary;
     machine.process = JudgedProcess { pid: 7, is_appliance: false, capabilities: Some(0), ..machine.process };
-    machine.listen[0].port = PortUse::Free;
+    machine.listen[0].port = PortAvailability::Free;
     machine
 }
 
@@ -101,21 +101,21 @@ fn cases() -> Vec<Case> {
     vec![
         (healthy(), |m| m.configuration = Err("line 3: no".to_owned()), "configuration", Lacking, true, "line 3", "check-config"),
         (by_hand(), |_| {}, "port", Fine, false, "0.0.0.0:80 is free", ""),
-        (by_hand(), |m| m.listen[0].port = PortUse::LeftOut, "port", Fine, false, "no IPv6", ""),
-        (by_hand(), |m| m.listen[0].port = PortUse::Held(vec![PortHolder { uid: 0, process: Some((9, "nginx".to_owned())) }]), "port", Lacking, true, "held by nginx (process 9)", "listen = ["),
-        (by_hand(), |m| m.listen[0].port = PortUse::Held(vec![]), "port", Lacking, true, "may not see", "listen = ["),
-        (by_hand(), |m| m.listen[0].port = PortUse::Unusable("no interface has it".to_owned()), "port", Lacking, true, "no interface", ""),
+        (by_hand(), |m| m.listen[0].port = PortAvailability::LeftOut, "port", Fine, false, "no IPv6", ""),
+        (by_hand(), |m| m.listen[0].port = PortAvailability::Held(vec![PortHolder { uid: 0, process: Some((9, "nginx".to_owned())) }]), "port", Lacking, true, "held by nginx (process 9)", "listen = ["),
+        (by_hand(), |m| m.listen[0].port = PortAvailability::Held(vec![]), "port", Lacking, true, "may not see", "listen = ["),
+        (by_hand(), |m| m.listen[0].port = PortAvailability::Unusable("no interface has it".to_owned()), "port", Lacking, true, "no interface", ""),
         (by_hand(), |_| {}, BIND, Lacking, true, "this user lacks it, and port 80", "setcap cap_net_bind_service+ep"),
-        (by_hand(), |m| m.place = Place::Container, BIND, Lacking, true, "port 80", "--cap-add NET_BIND_SERVICE"),
-        (by_hand(), |m| m.place = Place::Unit, BIND, NotChecked, false, "unit grants", "systemctl start"),
+        (by_hand(), |m| m.place = Installation::Container, BIND, Lacking, true, "port 80", "--cap-add NET_BIND_SERVICE"),
+        (by_hand(), |m| m.place = Installation::Unit, BIND, NotChecked, false, "unit grants", "systemctl start"),
         (by_hand(), |m| m.process.capabilities = None, BIND, NotChecked, false, "cannot be read", ""),
         (by_hand(), |m| m.first_unprivileged = 80, BIND, Fine, false, "not needed", ""),
         (by_hand(), |m| m.listen[0].address = "127.0.0.1:8080".parse().unwrap(), BIND, Fine, false, "from 1024", ""),
         (healthy(), |m| m.process.capabilities = Some(0), BIND, Fine, false, "listens on port 80", ""),
         (by_hand(), |_| {}, RAW, Lacking, false, "twice as long", "setcap cap_net_raw+ep"),
         (healthy(), |m| m.process.capabilities = Some(0), RAW, Lacking, false, "(process 412)", "ask-by-arp.conf"),
-        (by_hand(), |m| m.place = Place::Container, RAW, Lacking, false, "", "--cap-add NET_RAW"),
-        (by_hand(), |m| m.place = Place::Unit, RAW, NotChecked, false, "ask-by-arp.conf", "systemctl start"),
+        (by_hand(), |m| m.place = Installation::Container, RAW, Lacking, false, "", "--cap-add NET_RAW"),
+        (by_hand(), |m| m.place = Installation::Unit, RAW, NotChecked, false, "ask-by-arp.conf", "systemctl start"),
         (by_hand(), |m| m.asks_macs = false, RAW, Fine, false, "not needed", ""),
         (healthy(), |m| m.process.capabilities = Some(u64::MAX), "capability NET_ADMIN", Fine, false, "can be dropped", ""),
         (by_hand(), |m| m.ping_groups = Some(no_group()), "ping sockets", Lacking, false, "may not", "ping_group_range"),
@@ -137,13 +137,13 @@ fn cases() -> Vec<Case> {
         (healthy(), |m| m.neighbours = Err("EPERM".to_owned()), "neighbour table", Lacking, true, "EPERM", "AF_NETLINK"),
         (healthy(), |m| m.process.descriptors = Some(1024), "descriptors", Lacking, false, "1024", "LimitNOFILE=70000"),
         (by_hand(), |m| m.process.descriptors = Some(63), "descriptors", Lacking, true, "63", "ulimit -n 70000"),
-        (by_hand(), |m| { m.place = Place::Unit; m.process.descriptors = Some(1024); }, "descriptors", NotChecked, false, "unit grants", "start"),
+        (by_hand(), |m| { m.place = Installation::Unit; m.process.descriptors = Some(1024); }, "descriptors", NotChecked, false, "unit grants", "start"),
         (healthy(), |m| m.process.descriptors = None, "descriptors", NotChecked, false, "cannot be read", "sudo"),
         (healthy(), |m| m.memory = None, "memory", NotChecked, false, "meminfo", ""),
         (healthy(), |m| m.memory.as_mut().unwrap().available = 40 * MIB, "memory", Lacking, false, "40 MiB", "ps "),
         (healthy(), |m| m.memory.as_mut().unwrap().available = 20 * MIB, "memory", Lacking, true, "20 MiB", "ps "),
         (healthy(), |m| m.memory_limit = Some(40 * MIB), "memory", Lacking, false, "40 MiB", "MemoryMax"),
-        (by_hand(), |m| { m.place = Place::Container; m.memory_limit = Some(16 * MIB); }, "memory", Lacking, true, "16 MiB", "--memory"),
+        (by_hand(), |m| { m.place = Installation::Container; m.memory_limit = Some(16 * MIB); }, "memory", Lacking, true, "16 MiB", "--memory"),
         (healthy(), |m| m.clock.is_synchronised = false, "clock", Lacking, false, "not synchronised", "set-ntp true"),
         (healthy(), |m| m.clock.time = "2000-01-01T00:03:00Z".parse().unwrap(), "clock", Lacking, false, "2000-01-01 00:03", "set-ntp true"),
         (healthy(), |m| m.mdns = MdnsState::Off, "mDNS", NotChecked, false, "no name", ""),

@@ -9,7 +9,7 @@ use crate::model::AlertSeverity;
 const DISCORD_MOST: usize = 4000;
 
 /// All there is.
-pub(super) fn generic(message: &AlertMessage) -> Value {
+pub fn generic(message: &AlertMessage) -> Value {
     let changes: Vec<_> = message.changes.iter().map(change).collect();
     json!({
         "key": message.key,
@@ -56,7 +56,7 @@ fn explanation(known: &PortExplanation) -> Value {
 
 /// ntfy's publishing as JSON, which takes any character, as its headers do not. `sequence_id` brings an earlier message
 /// up to date; servers before 2.16 ignore it and show a second one.
-pub(super) fn ntfy(message: &AlertMessage, topic: &str) -> Value {
+pub fn ntfy(message: &AlertMessage, topic: &str) -> Value {
     let priority = match message.severity {
         AlertSeverity::Low => 2,
         AlertSeverity::Normal => 3,
@@ -92,7 +92,7 @@ fn kinds(message: &AlertMessage) -> Vec<&'static str> {
     kinds
 }
 
-pub(super) fn slack(message: &AlertMessage) -> Value {
+pub fn slack(message: &AlertMessage) -> Value {
     // Slack reads these three as the begin of its own markup; the names of devices come from the network.
     let escaped = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     json!({
@@ -100,7 +100,7 @@ pub(super) fn slack(message: &AlertMessage) -> Value {
     })
 }
 
-pub(super) fn discord(message: &AlertMessage) -> Value {
+pub fn discord(message: &AlertMessage) -> Value {
     let colour = match (message.is_resolved, message.severity) {
         (true, _) => 0x2e_a0_43,
         (false, AlertSeverity::High) => 0xd1_24_2f,
@@ -116,7 +116,7 @@ pub(super) fn discord(message: &AlertMessage) -> Value {
     })
 }
 
-pub(super) fn gotify(message: &AlertMessage) -> Value {
+pub fn gotify(message: &AlertMessage) -> Value {
     let priority = match message.severity {
         AlertSeverity::Low => 2,
         AlertSeverity::Normal => 5,
@@ -130,7 +130,7 @@ pub(super) fn gotify(message: &AlertMessage) -> Value {
     })
 }
 
-pub(super) fn apprise(message: &AlertMessage) -> Value {
+pub fn apprise(message: &AlertMessage) -> Value {
     let kind = match (message.is_resolved, message.severity) {
         (true, _) => "success",
         (false, AlertSeverity::High) => "warning",
@@ -140,7 +140,7 @@ pub(super) fn apprise(message: &AlertMessage) -> Value {
 }
 
 /// One alert for each change. Alertmanager ends it when `endsAt` has passed, or after its own `resolve_timeout`.
-pub(super) fn alertmanager(message: &AlertMessage) -> Value {
+pub fn alertmanager(message: &AlertMessage) -> Value {
     let alert = |change: &AlertChange| {
         let event = &change.event;
         let mut labels = json!({
@@ -179,7 +179,7 @@ pub(super) fn alertmanager(message: &AlertMessage) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::alerts::Origin;
+    use crate::messages::Origin;
 
     fn hostile() -> AlertMessage {
         let origin = Origin { appliance: "a1".to_owned(), page: "http://portscan.local".to_owned() };

@@ -9,7 +9,7 @@ use crate::model::{
 const MANY: u8 = 100;
 
 /// The messages, each with its name.
-pub(super) fn samples() -> Vec<(&'static str, AlertMessage)> {
+pub fn samples() -> Vec<(&'static str, AlertMessage)> {
     let origin =
         Origin { appliance: "5d0c4ffb2a9e11aa".to_owned(), page: "http://portscan.local".to_owned() };
     let one = |about, kind, resolves| origin.message(41, vec![change(7, about, kind, resolves)], resolves);

@@ -8,7 +8,7 @@ use crate::model::{
 };
 
 /// The most lines of a text: a phone shows fewer, and who needs all of a digest opens the page.
-pub(super) const MOST_LINES: usize = 20;
+pub const MOST_LINES: usize = 20;
 
 /// The most characters of a device's name, which comes from the network.
 const MOST_NAME: usize = 60;
@@ -68,7 +68,7 @@ pub struct PortExplanation {
 
 impl PortExplanation {
     /// All of it, as one line.
-    pub(super) fn sentence(&self) -> String {
+    pub fn sentence(&self) -> String {
         let what = one_line(&self.what, MOST_IDENTITY);
         let end = if self.advice.is_empty() { String::new() } else { format!(". {}", self.advice) };
         format!("{}/{}: {what}{end}", self.port, self.protocol.as_str())
@@ -110,13 +110,13 @@ impl AlertMessage {
     }
 
     /// The lines of its text, each with what explains it.
-    pub(super) fn explained_lines(&self) -> impl Iterator<Item = (&str, &[PortExplanation])> {
+    pub fn explained_lines(&self) -> impl Iterator<Item = (&str, &[PortExplanation])> {
         let explained = self.changes.iter().take(MOST_LINES).map(|change| &change.explanations[..]);
         self.text.lines().zip(explained.chain(std::iter::repeat(&[][..])))
     }
 
     /// Whether it only shows that its channel works.
-    pub(super) fn is_test(&self) -> bool {
+    pub fn is_test(&self) -> bool {
         self.key.contains(TEST)
     }
 }
