@@ -174,7 +174,7 @@ $(MAKERS)/bin/%:
 # Most of them wait for a slow network most of the time; a test that needs all cores says so
 # (tests/testkit/src/lab/turn.rs). What a build has written keeps a disk busy for half a minute, and every commit of an
 # appliance waits for that; so the tests' files are kept in memory where 4 GB of it are free.
-MEMORY := $(shell df --block-size=1G --output=avail /dev/shm 2>/dev/null | awk '$$1 >= 4 { print "/dev/shm" }')
+MEMORY := $(shell df --block-size=1G --output=avail /dev/shm 2>/dev/null | awk 'NR == 2 && $$1 >= 4 { print "/dev/shm" }')
 test: export RUST_TEST_THREADS ?= 6
 test: export TMPDIR := $(or $(TMPDIR),$(MEMORY),/tmp)
 test: setup ## run all tests, in networks of their own

@@ -32,6 +32,10 @@ const MOST_OF_DEVICE: usize = 32;
 /// Before the end of a certificate, in days, and what tells this stage from the others.
 const STAGES: [(i64, &str); 3] = [(0, "expired"), (7, "7 days"), (21, "21 days")];
 
+/// What tells advice to act from other findings of the port. Not its words: they differ from version to version, and a
+/// new version must not alert of what its owner knows. Another product on the port is an event of its own.
+const ACTION: &str = "act";
+
 /// Looks again and again, for ever.
 pub async fn keep(store: Store, clock: Arc<dyn Clock>, config: watch::Receiver<Arc<Config>>) {
     let mut latest = store.latest_event();
@@ -93,7 +97,7 @@ fn findings_of(host: &DeviceRecord, config: &Config, now: Option<Timestamp>) -> 
             let advice = evidence.advise(protocol, port).filter(|advice| advice.level == AdviceLevel::Act);
             findings.extend(advice.map(|advice| {
                 let text = format!("{}. {}", advice.what, advice.why);
-                finding(PortFindingKind::Advice, advice.why, text)
+                finding(PortFindingKind::Advice, ACTION.to_owned(), text)
             }));
             let certificate = evidence.found(protocol, port).and_then(|found| found.certificate.as_ref());
             let ends = certificate.map(|certificate| certificate.not_after);
