@@ -23,6 +23,10 @@ const AFTER_CHANGE: Duration = Duration::from_secs(60);
 /// Devices that are read at a time.
 const DEVICES: u32 = 16;
 
+/// The rest after each of these parts: a look at thousands of devices takes a minute rather than a core, for nothing
+/// waits for it, and clients wait for answers.
+const REST: Duration = Duration::from_millis(100);
+
 /// Ports of a device that are looked at at a time.
 const PORTS: usize = 256;
 
@@ -64,6 +68,9 @@ async fn look(store: &Store, clock: &dyn Clock, config: &Config) -> Result<(), S
         for host in &page.rows {
             let of_it = findings_of(host, config, now);
             findings.extend(of_it.into_iter().filter(|finding| !is_noise(finding, config)));
+        }
+        if after.is_some() {
+            tokio::time::sleep(REST).await;
         }
     }
     store.record_findings(findings).await

@@ -426,6 +426,11 @@ impl Running {
         self.memory("VmHWM:")
     }
 
+    /// Memory of its own now, in octets: as [`peak_own_memory`](Self::peak_own_memory).
+    pub fn own_memory(&self) -> u64 {
+        self.rss().saturating_sub(self.memory("RssFile:"))
+    }
+
     /// The most memory of its own that it ever had, in octets: resident memory without the pages of its program, of which
     /// an unoptimised one has three times as many. The package's test bounds the program.
     pub fn peak_own_memory(&self) -> u64 {
