@@ -9,7 +9,7 @@ use std::{
 use rusqlite::{Connection, params};
 use serde_json::{Value, json};
 
-use super::{LONG, command};
+use super::{LONG, NOTHING, begin, command, rounds};
 use crate::{
     harness::{
         Portscan, Running, eventually,
@@ -212,10 +212,8 @@ fn a_port_that_calls_for_action_is_told_once() {
     running.stop();
 }
 
-/// How often the appliance is killed; `make alerts` sets forty.
-fn rounds() -> i64 {
-    std::env::var("PORTSCAN_TEST_ALERT_KILLS").map_or(8, |text| text.parse().expect("a number of kills"))
-}
+/// Kills of the appliance.
+const ROUNDS: i64 = 8;
 
 /// New events of one kill.
 pub(super) const EVENTS: i64 = 25;
@@ -267,19 +265,12 @@ fn kills_and_a_failing_receiver_lose_no_alert() {
         7 => Reception::HangsUp,
         _ => Reception::Answers(200),
     });
-    let config =
-        format!("[feed]\nurl = []\nhosts = []\n{}", channel("hook", "webhook", &receiver, "burst = 1000\n"));
+    let config = NOTHING.to_owned() + &channel("hook", "webhook", &receiver, "burst = 1000\n");
     let portscan = Portscan::new(&lab, &config);
-    let running = portscan.start();
-    // From then on the channel has a place.
-    eventually(LONG, "the channel begins", || {
-        let database = Connection::open(portscan.database()).ok()?;
-        database.query_row("SELECT 1 FROM alert_channels", [], |_| Ok(())).ok()
-    });
-    running.kill();
+    begin(&portscan, 1);
 
     let mut moments = fastrand::Rng::with_seed(7);
-    for round in 0..rounds() {
+    for round in 0..rounds(ROUNDS) {
         happen(&portscan, round);
         let running = portscan.start();
         let until = lab.now() + Duration::from_millis(moments.u64(0..4000));
@@ -318,7 +309,7 @@ fn kills_and_a_failing_receiver_lose_no_alert() {
     assert_eq!(arrived.len(), order.len(), "an event under two keys");
     eprintln!(
         "{} kills: {} events in {} messages, {} duplicates by key, {} parked",
-        rounds(),
+        rounds(ROUNDS),
         order.len(),
         contents.len(),
         taken.len() - contents.len(),

@@ -7,13 +7,13 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::Connection;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{
-    LONG,
+    LONG, NOTHING, begin,
     channels::{EVENTS, all_events, happen},
+    rounds,
 };
 use crate::{
     harness::{
@@ -23,7 +23,8 @@ use crate::{
     lab::Lab,
 };
 
-const NOTHING: &str = "[feed]\nurl = []\nhosts = []\n";
+/// Kills of the appliance and of the mail server.
+const ROUNDS: i64 = 4;
 
 /// A directory with the password, and one that is wrong.
 fn secrets() -> TempDir {
@@ -119,18 +120,6 @@ fn mails_arrive_over_each_kind_of_connection_and_errors_are_clear() {
     running.stop();
 }
 
-fn begin(portscan: &Portscan, channels: i64) {
-    let running = portscan.start();
-    // From then on the channels have a place.
-    eventually(LONG, "the channels begin", || {
-        let database = Connection::open(portscan.database()).ok()?;
-        let count: i64 =
-            database.query_row("SELECT count(*) FROM alert_channels", [], |row| row.get(0)).ok()?;
-        (count == channels).then_some(())
-    });
-    running.kill();
-}
-
 #[test]
 fn a_full_mailbox_delays_a_mail_and_an_unknown_recipient_parks_it() {
     let lab = Lab::enter("near");
@@ -192,11 +181,6 @@ fn a_full_mailbox_delays_a_mail_and_an_unknown_recipient_parks_it() {
     running.stop();
 }
 
-/// How often the appliance is killed; `make alerts` sets forty.
-fn rounds() -> i64 {
-    std::env::var("PORTSCAN_TEST_ALERT_KILLS").map_or(4, |text| text.parse().expect("a number of kills"))
-}
-
 #[test]
 fn kills_of_the_appliance_and_of_the_mail_server_lose_no_mail() {
     let lab = Lab::enter("near");
@@ -214,7 +198,7 @@ fn kills_of_the_appliance_and_of_the_mail_server_lose_no_mail() {
     let portscan = Portscan::new(&lab, &config);
     begin(&portscan, 1);
     let mut luck = fastrand::Rng::with_seed(7);
-    for round in 0..rounds() {
+    for round in 0..rounds(ROUNDS) {
         happen(&portscan, round);
         let running = portscan.start();
         let mut wait = |most: u64| {
@@ -231,7 +215,7 @@ fn kills_of_the_appliance_and_of_the_mail_server_lose_no_mail() {
         running.kill();
     }
     let all: BTreeSet<i64> = all_events(&portscan).into_iter().collect();
-    assert_eq!(i64::try_from(all.len()).unwrap(), rounds() * EVENTS);
+    assert_eq!(i64::try_from(all.len()).unwrap(), rounds(ROUNDS) * EVENTS);
     let running = portscan.start();
     let contents = eventually(2 * LONG, "every event is in the mailbox", || {
         let contents = contents(&server.mails("me"));
@@ -256,7 +240,7 @@ fn kills_of_the_appliance_and_of_the_mail_server_lose_no_mail() {
     assert_eq!(arrived.len(), all.len(), "an event under two ids");
     eprintln!(
         "{} kills of each: {} events in {} mails, {} duplicates by id",
-        rounds(),
+        rounds(ROUNDS),
         arrived.len(),
         contents.len(),
         taken.len() - seen.len()

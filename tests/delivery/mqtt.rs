@@ -9,10 +9,9 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
-use rusqlite::Connection;
 use serde_json::Value;
 
-use super::{LONG, channels, command};
+use super::{LONG, NOTHING, begin, channels, command};
 use crate::{
     harness::{
         Portscan, eventually,
@@ -21,8 +20,6 @@ use crate::{
     },
     lab::Lab,
 };
-
-const NOTHING: &str = "[feed]\nurl = []\nhosts = []\n";
 
 /// The `[[channel]]` of a broker, with further lines.
 fn channel(name: &str, url: &str, broker: &Mosquitto, more: &str) -> String {
@@ -104,12 +101,7 @@ fn kills_of_the_appliance_and_stops_of_the_broker_lose_no_alert() {
     let more = "burst = 1000\ntopic = \"home/p\"\ndiscovery = \"\"\n";
     let config = NOTHING.to_owned() + &channel("ha", &broker.url(), &broker, more);
     let portscan = Portscan::new(&lab, &config);
-    let running = portscan.start();
-    eventually(LONG, "the channel begins", || {
-        let database = Connection::open(portscan.database()).ok()?;
-        database.query_row("SELECT 1 FROM alert_channels", [], |_| Ok(())).ok()
-    });
-    running.kill();
+    begin(&portscan, 1);
 
     let mut moments = fastrand::Rng::with_seed(5);
     for round in 0..4 {

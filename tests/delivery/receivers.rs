@@ -4,7 +4,7 @@ use std::{fs, path::Path, process::Command};
 
 use serde_json::json;
 
-use super::LONG;
+use super::{LONG, NOTHING};
 use crate::{
     harness::{
         Portscan, Running, eventually,
@@ -14,8 +14,6 @@ use crate::{
     },
     lab::Lab,
 };
-
-const NOTHING: &str = "[feed]\nurl = []\nhosts = []\n";
 
 fn test(portscan: &Portscan, running: &Running) {
     let finished = portscan.run(&["alert", "test", "--url", running.base()], LONG);
