@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use crate::{
     config::MailConfig,
     messages::{AlertMessage, PortExplanation},
-    model::{AlertSeverity, one_line},
+    model::{AlertSeverity, escape_html, one_line},
 };
 
 /// The longest subject, in characters.
@@ -118,16 +118,20 @@ impl Mail<'_> {
         let mut text = format!(
             "<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\"><title>{0}</title></head>\n<body \
              style=\"font-family:sans-serif\">\n<h3>{0}</h3>\n",
-            escaped(&message.title)
+            escape_html(&message.title)
         );
         for (line, explanations) in self.lines() {
-            _ = write!(text, "<p>{}", escaped(line));
+            _ = write!(text, "<p>{}", escape_html(line));
             for known in explanations {
-                _ = write!(text, "<br>\n<small>{}</small>", escaped(&known.sentence()));
+                _ = write!(text, "<br>\n<small>{}</small>", escape_html(&known.sentence()));
             }
             text.push_str("</p>\n");
         }
-        _ = write!(text, "<p><a href=\"{}\">Open the page</a></p>\n</body></html>\n", escaped(&message.link));
+        _ = write!(
+            text,
+            "<p><a href=\"{}\">Open the page</a></p>\n</body></html>\n",
+            escape_html(&message.link)
+        );
         text
     }
 }
@@ -176,22 +180,6 @@ fn quoted_printable(text: &str) -> String {
         encoded.push_str("\r\n");
     }
     encoded
-}
-
-/// The text within HTML, attributes included. Links are http and the appliance's own.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            c => escaped.push(c),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    channel::{AlertRule, ChannelConfig, ChannelKind, ChannelUrl, SyslogFormat, WebhookShape},
+    channel::{AlertRule, ChannelConfig, ChannelKind, SyslogFormat, WebhookShape},
     mail, mqtt, parse,
     table::Section,
 };
@@ -83,8 +83,7 @@ fn channel(section: &mut Section<'_, '_>, names: &mut Vec<String>) -> Option<Cha
     let speaks_tls = !matches!(kind, Some(TypeKey::Syslog));
     let ca_file = speaks_tls.then(|| section.one("ca_file", parse::path)).flatten();
     let speaks_http = speaks_tls && !matches!(kind, Some(TypeKey::Email | TypeKey::Mqtt));
-    let broker = matches!(kind, Some(TypeKey::Mqtt))
-        .then(|| mqtt::read(section, url.as_ref().map(ChannelUrl::reveal)));
+    let broker = matches!(kind, Some(TypeKey::Mqtt)).then(|| mqtt::read(section, url.as_ref()));
     let token_file = speaks_http.then(|| section.one("token_file", parse::path)).flatten();
     let is_webhook = matches!(kind, Some(TypeKey::Webhook) | None);
     let sign_file = is_webhook.then(|| section.one("sign_file", parse::path)).flatten();
@@ -106,9 +105,7 @@ fn channel(section: &mut Section<'_, '_>, names: &mut Vec<String>) -> Option<Cha
     {
         section.fault_of("url", "this URL names no topic; write it as \"https://ntfy.sh/my-topic\"");
     }
-    if ca_file.is_some()
-        && ["http://", "smtp://", "mqtt://"].iter().any(|scheme| url.reveal().starts_with(scheme))
-    {
+    if ca_file.is_some() && ["http", "smtp", "mqtt"].iter().any(|scheme| url.has_scheme(scheme)) {
         section.fault_of(
             "ca_file",
             "this channel's URL uses no TLS, so no certificate is checked; drop this key",

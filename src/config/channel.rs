@@ -2,6 +2,7 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
+use hyper::http::uri::Authority;
 use jiff::civil::Time;
 
 use super::{
@@ -116,6 +117,9 @@ pub enum MailSecurity {
 pub struct ChannelUrl {
     whole: String,
     shown: String,
+    host: String,
+    port: Option<u16>,
+    has_path: bool,
 }
 
 /// A span of the local day in which messages are held; it may pass midnight.
@@ -212,10 +216,36 @@ impl MailSecurity {
 
 impl ChannelUrl {
     /// A URL whose parts were checked.
-    pub(super) fn new(whole: &str, scheme: &str, authority: &str) -> Self {
-        let path = &whole[(scheme.len() + "://".len() + authority.len()).min(whole.len())..];
+    pub(super) fn new(whole: &str, scheme: &str, authority: &Authority) -> Self {
+        let path = &whole[(scheme.len() + "://".len() + authority.as_str().len()).min(whole.len())..];
         let rest = if path.trim_matches('/').is_empty() { "" } else { "/..." };
-        Self { whole: whole.to_owned(), shown: format!("{scheme}://{authority}{rest}") }
+        Self {
+            whole: whole.to_owned(),
+            shown: format!("{scheme}://{authority}{rest}"),
+            host: authority.host().trim_start_matches('[').trim_end_matches(']').to_owned(),
+            port: authority.port_u16(),
+            has_path: !matches!(path, "" | "/"),
+        }
+    }
+
+    /// Its host: a name, or an address without brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Its port, if it names one.
+    pub const fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    /// Whether it has a path other than `/`, or a query.
+    pub const fn has_path(&self) -> bool {
+        self.has_path
+    }
+
+    /// Whether it has this scheme.
+    pub fn has_scheme(&self, scheme: &str) -> bool {
+        self.whole.strip_prefix(scheme).is_some_and(|rest| rest.starts_with("://"))
     }
 
     /// All of it, for the request itself.

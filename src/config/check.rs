@@ -141,12 +141,12 @@ pub fn check(config: &Config, machine: &Machine) -> Vec<Finding> {
 
 /// Whether a channel's token can be read on the way.
 fn sends_in_the_clear(channel: &ChannelConfig) -> bool {
-    channel.token_file.is_some() && channel.url.reveal().starts_with("http://")
+    channel.token_file.is_some() && channel.url.has_scheme("http")
 }
 
 /// The same of a password for an MQTT broker, beyond private networks.
 fn shows_password(channel: &ChannelConfig) -> bool {
-    matches!(&channel.kind, ChannelKind::Mqtt(broker) if mqtt::shows_password(broker, channel.url.reveal()))
+    matches!(&channel.kind, ChannelKind::Mqtt(broker) if mqtt::shows_password(broker, &channel.url))
 }
 
 /// Whether a network is so large that it is not the owner's: the largest private range is a /8, and

@@ -46,13 +46,13 @@ pub(super) fn read(section: &mut Section<'_, '_>, url: Option<&ChannelUrl>) -> O
     }
     let url = url?;
     let security = MailSecurity::of(url.reveal());
-    if url.to_string().ends_with("/...") {
+    if url.has_path() {
         section.fault_of(
             "url",
             "this URL ends with a path, which a mail server has not; write smtps://HOST:465",
         );
     }
-    if security == MailSecurity::Clear && password_file.is_some() && !is_loopback(url.reveal()) {
+    if security == MailSecurity::Clear && password_file.is_some() && !is_loopback(url.host()) {
         section.fault_of(
             "url",
             "the password would travel in the clear; write smtps:// or smtp+starttls://, or drop user and password_file",
@@ -62,10 +62,7 @@ pub(super) fn read(section: &mut Section<'_, '_>, url: Option<&ChannelUrl>) -> O
 }
 
 /// Whether the host is this machine, whatever a name server says.
-fn is_loopback(url: &str) -> bool {
-    let uri: Option<hyper::Uri> = url.parse().ok();
-    let host = uri.as_ref().and_then(hyper::Uri::host).unwrap_or_default();
-    let host = host.trim_start_matches('[').trim_end_matches(']');
+fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 

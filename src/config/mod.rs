@@ -249,6 +249,11 @@ impl Config {
         self.devices.iter().find(|rule| rule.matches.matches(&device.address, device.mac))
     }
 
+    /// Returns what its owner says of a device here: its type and its tags.
+    pub fn described(&self, device: &Device) -> (Option<DeviceType>, Vec<String>) {
+        self.rule_for(device).map(|rule| (rule.device_type, rule.tags.clone())).unwrap_or_default()
+    }
+
     /// Returns how much identification may send to a device: nothing to one that must not be scanned.
     pub fn identify_level(&self, device: &Device) -> IdentifyLevel {
         let rule = self.rule_for(device);

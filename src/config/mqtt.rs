@@ -2,13 +2,13 @@
 
 use std::net::IpAddr;
 
-use hyper::Uri;
-
 use super::{
     broker::{MqttConfig, MqttVersion},
+    channel::ChannelUrl,
     parse,
     table::Section,
 };
+use crate::model::is_local_name;
 
 /// Where Home Assistant looks for devices, if it was not told otherwise.
 const DISCOVERY: &str = "homeassistant";
@@ -17,7 +17,7 @@ const DISCOVERY: &str = "homeassistant";
 const LONGEST_TOPIC: usize = 200;
 
 /// Reads the keys that other types of channels do not have.
-pub(super) fn read(section: &mut Section<'_, '_>, url: Option<&str>) -> MqttConfig {
+pub(super) fn read(section: &mut Section<'_, '_>, url: Option<&ChannelUrl>) -> MqttConfig {
     let user = section.one("user", parse::label);
     let password_file = section.one("password_file", parse::path);
     let version = section.one("version", |text| parse::word(text, "a version of MQTT", &MqttVersion::ALL));
@@ -29,11 +29,8 @@ pub(super) fn read(section: &mut Section<'_, '_>, url: Option<&str>) -> MqttConf
     if password_file.is_some() && user.is_none() {
         section.fault_of("password_file", "this is a password without a user; write `user`, too");
     }
-    if let Some(url) = url {
-        let path = url.parse::<Uri>().map(|uri| uri.path_and_query().is_some_and(|path| path != "/"));
-        if path.unwrap_or_default() {
-            section.fault_of("url", "this URL has a path; write what the topics begin with as `topic`");
-        }
+    if url.is_some_and(ChannelUrl::has_path) {
+        section.fault_of("url", "this URL has a path; write what the topics begin with as `topic`");
     }
     let discovery = discovery.unwrap_or_else(|| Some(DISCOVERY.to_owned()));
     MqttConfig { user, password_file, version, topic, discovery }
@@ -55,11 +52,8 @@ fn topic(text: &str) -> Result<String, String> {
 
 /// Whether a password would be sent to another machine's address that is not private, readable on the way. A name is not
 /// looked up: one of a home network, a single word or under a suffix that only such networks use, is taken for private.
-pub(super) fn shows_password(broker: &MqttConfig, url: &str) -> bool {
-    let uri: Option<Uri> = url.parse().ok();
-    let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    broker.password_file.is_some() && url.starts_with("mqtt://") && !is_private(host)
+pub(super) fn shows_password(broker: &MqttConfig, url: &ChannelUrl) -> bool {
+    broker.password_file.is_some() && url.has_scheme("mqtt") && !is_private(url.host())
 }
 
 fn is_private(host: &str) -> bool {
@@ -67,9 +61,8 @@ fn is_private(host: &str) -> bool {
         Ok(IpAddr::V4(ip)) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
         Ok(IpAddr::V6(ip)) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
         Err(_) => {
-            let host = host.trim_end_matches('.').to_ascii_lowercase();
-            let suffixes = [".local", ".lan", ".home.arpa", ".internal", ".fritz.box", ".localhost"];
-            !host.contains('.') || suffixes.iter().any(|suffix| host.ends_with(suffix))
+            let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+            is_local_name(host) || name.ends_with(".localhost")
         }
     }
 }

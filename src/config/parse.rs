@@ -352,7 +352,7 @@ pub(super) fn channel_url(text: &str, schemes: &[&str], example: &str) -> Parsed
     {
         return Err(format!("this URL's port is not a number from 1 to 65535; write it as {example}"));
     }
-    Ok(ChannelUrl::new(text, scheme, authority.as_str()))
+    Ok(ChannelUrl::new(text, scheme, authority))
 }
 
 /// How many messages may be sent within ten minutes.

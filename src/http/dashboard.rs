@@ -21,7 +21,7 @@ use include_dir::{Dir, include_dir};
 use sha2::{Digest, Sha256};
 
 use super::answer::not_found;
-use crate::service::health::Health;
+use crate::{model::escape_html, service::health::Health};
 
 /// The path of the page's files. `base_url` must not be the same.
 const FOLDER: &str = "/page";
@@ -106,9 +106,9 @@ fn tag(bytes: &[u8]) -> String {
 
 /// What a browser without scripts shows, and `curl`: the paths, and what the owner should know.
 fn signpost(base: &str, health: &Health) -> String {
-    let base = escaped(base);
+    let base = escape_html(base);
     let told = health.problems.iter().chain(&health.notices);
-    let told: String = told.map(|sentence| format!("<p><b>{}</b>\n", escaped(sentence))).collect();
+    let told: String = told.map(|sentence| format!("<p><b>{}</b>\n", escape_html(sentence))).collect();
     format!(
         "{told}<ul>\n\
          <li><a href=\"{base}/json\">/{base}/json</a>: the devices that have a result\n\
@@ -120,19 +120,4 @@ fn signpost(base: &str, health: &Health) -> String {
          <li><a href=\"healthz\">/healthz</a>: whether the appliance is well\n\
          <li><a href=\"metrics\">/metrics</a>: its figures, for Prometheus\n</ul>"
     )
-}
-
-/// A text as HTML, also within quotes.
-fn escaped(text: &str) -> String {
-    let mut html = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => html.push_str("&amp;"),
-            '<' => html.push_str("&lt;"),
-            '>' => html.push_str("&gt;"),
-            '"' => html.push_str("&quot;"),
-            _ => html.push(c),
-        }
-    }
-    html
 }

@@ -18,10 +18,10 @@ use hyper::{
 use tokio::sync::watch;
 
 use super::answer::Refusal;
-use crate::{config::Config, model::Address};
-
-/// Domains that do not exist in the public DNS: RFC 6762, RFC 8375, ICANN's .internal, and those of home routers.
-const LOCAL_ENDINGS: [&str; 5] = [".local", ".lan", ".home.arpa", ".internal", ".fritz.box"];
+use crate::{
+    config::Config,
+    model::{Address, is_local_name},
+};
 
 /// The longest name, RFC 1035, 2.3.4.
 const NAME_MAX: usize = 253;
@@ -48,11 +48,7 @@ impl HostAllowlist {
 
     /// Whether to answer under this name or address, given without port and brackets.
     fn admits(&self, host: &str) -> bool {
-        let name = without_dot(host).to_ascii_lowercase();
-        host.parse::<Address>().is_ok()
-            || !name.contains('.')
-            || LOCAL_ENDINGS.iter().any(|ending| name.ends_with(ending))
-            || self.contains(&name)
+        host.parse::<Address>().is_ok() || is_local_name(host) || self.contains(host)
     }
 }
 

@@ -14,6 +14,7 @@ mod duration;
 mod host_address;
 mod identification;
 mod idn;
+mod local_name;
 mod mac;
 mod moment;
 mod name;
@@ -51,6 +52,7 @@ pub use identification::{
     PortIdentification,
 };
 pub use idn::ascii_name;
+pub use local_name::is_local_name;
 pub use mac::{Mac, MacError};
 pub use moment::Moment;
 pub use name::{Name, NameSource, NameSourceError};
@@ -64,9 +66,10 @@ pub use snapshot::{
 };
 pub use state::{PortState, Protocol, Reason, StateError};
 pub use state_age::StateAge;
-pub use tag::{TAGS_MAX, TagError, parse_tag};
+pub use tag::{TAGS_MAX, TagError, all_tags, parse_tag};
 pub use target::{TargetError, TargetSpec, canonical_net};
 pub use text::{
-    bytes_without_mark, is_unseen, one_line, strip_prefix_ignoring_case, without_mark, without_secrets,
+    bytes_without_mark, escape_html, is_unseen, one_line, strip_prefix_ignoring_case, without_mark,
+    without_secrets,
 };
 pub use timing::{Timing, TimingError};

@@ -25,6 +25,12 @@ pub fn parse_tag(text: &str) -> Result<String, TagError> {
     Err(TagError(one_line(text, 40)))
 }
 
+/// The tags of a device: the configuration's, then those that its owner gave it on the page, each once.
+pub fn all_tags(configured: Vec<String>, own: &[String]) -> Vec<String> {
+    let more: Vec<_> = own.iter().filter(|tag| !configured.contains(tag)).cloned().collect();
+    configured.into_iter().chain(more).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

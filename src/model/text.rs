@@ -10,6 +10,21 @@ pub fn one_line(text: &str, max: usize) -> String {
     text.chars().take(max).map(|c| if is_unseen(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
+/// A text within HTML, also within double quotes.
+pub fn escape_html(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
 /// A URL without its possibly secret parts: the user with the password, and everything after the path. Only the client
 /// that sends the request needs those.
 pub fn without_secrets(url: &str) -> String {

@@ -109,8 +109,7 @@ impl DeviceDirectory {
 
     /// What the configuration says of a device: its type and its tags.
     pub fn configured(&self, device: &Device) -> (Option<DeviceType>, Vec<String>) {
-        let config = self.config.borrow();
-        config.rule_for(device).map(|rule| (rule.device_type, rule.tags.clone())).unwrap_or_default()
+        self.config.borrow().described(device)
     }
 
     /// Whether a state that covers these ports covers all that are to be scanned on a device.

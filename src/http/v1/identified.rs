@@ -9,7 +9,9 @@ use utoipa::ToSchema;
 use super::shapes::{DeviceTypeText, IdentifyMethodText, NullValue, TagText};
 use crate::{
     http::answer::Refusal,
-    model::{Certificate, DeviceType, Evidence, IdentifyMethod, PortIdentification, TAGS_MAX, parse_tag},
+    model::{
+        Certificate, DeviceType, Evidence, IdentifyMethod, PortIdentification, TAGS_MAX, all_tags, parse_tag,
+    },
     service::{device_type::DeviceKind, directory::DeviceDirectory, evidence::DeviceEvidence},
     store::{AnnotationPatch, DeviceRecord},
 };
@@ -171,18 +173,17 @@ impl EvidenceBody {
 
 impl KindBody {
     pub(super) fn of(host: &DeviceRecord, evidence: &DeviceEvidence, directory: &DeviceDirectory) -> Self {
-        let (configured, mut tags) = directory.configured(&host.device);
+        let (configured, tags) = directory.configured(&host.device);
         let own = &host.words;
         let kind = evidence.kind((own.device_type, configured), &host.identified_as);
         let DeviceKind { device_type, maker, model } = kind;
         let (device_type, type_evidence) = device_type.unzip();
-        tags.extend(own.tags.iter().filter(|tag| !tags.contains(tag)).cloned().collect::<Vec<_>>());
         Self {
             device_type,
             type_evidence,
             maker,
             model,
-            tags,
+            tags: all_tags(tags, &own.tags),
             own_type: own.device_type,
             own_tags: own.tags.clone(),
             silenced: host.silenced,

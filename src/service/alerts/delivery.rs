@@ -1,20 +1,18 @@
 //! One attempt to deliver a message.
 
 use std::{
-    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use hyper::{Method, StatusCode, Uri};
+use hyper::{Method, StatusCode};
 
-use super::{links::BrokerLinks, posted::Posted};
+use super::{links::BrokerLinks, posted::Posted, receiver, secret_file};
 use crate::{
     alerts::{mqtt_payload, payload, syslog_line},
-    client::{ClientError, HttpClient, HttpRequest, JSON, ResponseLimits, socket_address, whole},
+    client::{ClientError, HttpClient, HttpRequest, JSON, ResponseLimits, whole},
     clock::Clock,
     config::{ChannelConfig, ChannelKind, SyslogFormat},
-    data_dir::read_secret,
     messages::AlertMessage,
     model::one_line,
     net::mqtt::MqttError,
@@ -69,6 +67,7 @@ impl Courier {
             ChannelKind::Mqtt(_) => return self.publish(channel, message).await,
             ChannelKind::Ntfy | ChannelKind::Webhook { .. } => {}
         }
+        let secret = |key, file| secret_file::read(key, file).map_err(DeliveryError::Failed);
         let token = secret("token_file", channel.token_file.as_deref())?;
         let sign = secret("sign_file", channel.sign_file.as_deref())?;
         let Some(payload) = payload(channel, message, token.as_deref(), sign.as_deref()) else {
@@ -90,7 +89,8 @@ impl Courier {
             Ok(())
         };
         let trusting = channel.ca_file.as_deref().map(|file| self.client.trusting(file)).transpose();
-        let trusting = trusting.map_err(|error| unusable("ca_file", channel.ca_file.as_deref(), &error))?;
+        let unusable = |error| secret_file::unusable("ca_file", channel.ca_file.as_deref(), &error);
+        let trusting = trusting.map_err(|error| DeliveryError::Failed(unusable(error)))?;
         match trusting.as_ref().unwrap_or(&self.client).send(request, LIMITS, take).await {
             Ok(()) => Ok(excerpt(&answer)),
             // The receiver has it; what it says beyond that does not matter.
@@ -120,29 +120,17 @@ impl Courier {
     ) -> Result<String, DeliveryError> {
         let failed =
             |error: &dyn std::fmt::Display| DeliveryError::Failed(one_line(&error.to_string(), MOST_ANSWER));
-        let uri: Uri = channel.url.reveal().parse().map_err(|error| failed(&error))?;
-        let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-        let addresses = self.resolver.resolve(host).await.map_err(|error| failed(&error))?;
-        let address = addresses.first().ok_or_else(|| failed(&"the server's name has no address"))?;
-        let server = socket_address(address, uri.port_u16().unwrap_or(SYSLOG_PORT));
+        let addresses = receiver::find(&*self.resolver, &channel.url, SYSLOG_PORT).await;
+        let addresses = addresses.map_err(|error| failed(&error))?;
+        let server = *addresses.first().ok_or_else(|| failed(&"the server's name has no address"))?;
         let at = self.clock.is_synchronised().then(|| self.clock.wall());
         let line = syslog_line(format, message, self.hostname.as_deref().unwrap_or_default(), at);
-        let (sent, answer) = match uri.scheme_str() {
-            Some("tcp") => (syslog::send_over_tcp(server, &line).await, "read"),
-            _ => (syslog::send_datagram(server, &line).await, "sent; UDP has no acknowledgement"),
+        let (sent, answer) = match channel.url.has_scheme("tcp") {
+            true => (syslog::send_over_tcp(server, &line).await, "read"),
+            false => (syslog::send_datagram(server, &line).await, "sent; UDP has no acknowledgement"),
         };
         sent.map(|()| answer.to_owned()).map_err(|error| failed(&format!("{server}: {error}")))
     }
-}
-
-pub(super) fn secret(key: &str, file: Option<&Path>) -> Result<Option<String>, DeliveryError> {
-    file.map(read_secret).transpose().map_err(|error| unusable(key, file, &error))
-}
-
-/// That a file which the configuration names cannot be used.
-pub(super) fn unusable(key: &str, file: Option<&Path>, error: &std::io::Error) -> DeliveryError {
-    let shown = file.unwrap_or(Path::new("")).display();
-    DeliveryError::Failed(format!("{key}: cannot read {shown}: {error}"))
 }
 
 fn excerpt(answer: &[u8]) -> String {

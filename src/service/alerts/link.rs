@@ -2,20 +2,17 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use hyper::Uri;
 use sha2::{Digest, Sha256};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::timeout,
 };
 
-use super::REST;
+use super::{REST, receiver, secret_file};
 use crate::{
     alerts::{ApplianceState, MqttTopics},
-    client::socket_address,
     clock::Clock,
-    config::{ChannelConfig, Config, MqttConfig, MqttVersion},
-    data_dir::read_secret,
+    config::{ChannelConfig, ChannelUrl, Config, MqttConfig, MqttVersion},
     model::Moment,
     net::mqtt::{
         MqttError, MqttMessage, MqttOptions, MqttServer, MqttSession, MqttStream, MqttWill, connect_mqtt,
@@ -62,7 +59,7 @@ pub(super) struct LinkParts {
 /// A channel's connection.
 pub(super) struct BrokerLink {
     channel: String,
-    url: String,
+    url: ChannelUrl,
     ca_file: Option<PathBuf>,
     broker: MqttConfig,
     parts: LinkParts,
@@ -94,7 +91,7 @@ impl BrokerLink {
         state: watch::Receiver<Option<ApplianceState>>,
     ) -> Self {
         let ca_file = channel.ca_file.clone();
-        let (channel, url) = (channel.name.clone(), channel.url.reveal().to_owned());
+        let (channel, url) = (channel.name.clone(), channel.url.clone());
         Self { channel, url, ca_file, broker: broker.clone(), parts, state, button: None }
     }
 
@@ -174,27 +171,22 @@ impl BrokerLink {
         appliance: &str,
         topics: &MqttTopics,
     ) -> Result<MqttSession<MqttStream>, MqttError> {
-        let unreachable = |error: &dyn std::fmt::Display| MqttError::Unreachable(error.to_string());
-        let uri: Uri = self.url.parse().map_err(|error| unreachable(&error))?;
-        let name = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-        let is_encrypted = uri.scheme_str() == Some("mqtts");
-        let port = uri.port_u16().unwrap_or(PORTS[usize::from(is_encrypted)]);
-        let addresses = self.parts.resolver.resolve(name).await.map_err(|error| unreachable(&error))?;
-        let password = self.broker.password_file.as_ref().map(|file| {
-            read_secret(file).map_err(|error| {
-                MqttError::Unreachable(format!("password_file: cannot read {}: {error}", file.display()))
-            })
-        });
+        let is_encrypted = self.url.has_scheme("mqtts");
+        let addresses =
+            receiver::find(&*self.parts.resolver, &self.url, PORTS[usize::from(is_encrypted)]).await;
+        let addresses = addresses.map_err(MqttError::Unreachable)?;
+        let password = secret_file::read("password_file", self.broker.password_file.as_deref());
+        let password = password.map_err(MqttError::Unreachable)?;
         let options = MqttOptions {
             version,
             client_id: client_id(appliance, &self.channel),
             user: self.broker.user.clone(),
-            password: password.transpose()?,
+            password,
             will: Some(MqttWill { topic: topics.availability(), payload: OFFLINE.to_owned() }),
         };
         let server = MqttServer {
-            name: name.to_owned(),
-            addresses: addresses.iter().map(|address| socket_address(address, port)).collect(),
+            name: self.url.host().to_owned(),
+            addresses,
             is_encrypted,
             ca_file: self.ca_file.clone(),
         };

@@ -12,15 +12,17 @@
 mod channel;
 mod delivery;
 mod explain;
+mod known_device;
 mod link;
 mod links;
 mod post;
 mod posted;
+mod receiver;
+mod secret_file;
 mod selection;
 mod snooze;
 mod state;
 mod status;
-mod traits;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},

@@ -2,15 +2,14 @@
 
 use std::sync::{MutexGuard, PoisonError};
 
-use hyper::Uri;
-
 use super::{
-    delivery::{Courier, DeliveryError, MOST_ANSWER, secret, unusable},
+    delivery::{Courier, DeliveryError, MOST_ANSWER},
     posted::Posted,
+    receiver,
+    secret_file::{self, unusable},
 };
 use crate::{
     alerts::{Mail, mail},
-    client::socket_address,
     config::{ChannelConfig, MailConfig, MailSecurity},
     messages::AlertMessage,
     model::one_line,
@@ -29,21 +28,20 @@ impl Courier {
         let failed = |error: &dyn std::fmt::Display| {
             DeliveryError::Failed(one_line(&error.to_string(), 2 * MOST_ANSWER))
         };
-        let password = secret("password_file", config.password_file.as_deref())?;
-        let uri: Uri = channel.url.reveal().parse().map_err(|error| failed(&error))?;
-        let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        let password = secret_file::read("password_file", config.password_file.as_deref());
+        let password = password.map_err(DeliveryError::Failed)?;
         let tls = match config.security {
             MailSecurity::Clear => None,
             security => {
                 let trusted = tls::client_config(channel.ca_file.as_deref());
-                let trusted =
-                    trusted.map_err(|error| unusable("ca_file", channel.ca_file.as_deref(), &error))?;
+                let trusted = trusted.map_err(|error| {
+                    DeliveryError::Failed(unusable("ca_file", channel.ca_file.as_deref(), &error))
+                })?;
                 Some((trusted, security == MailSecurity::StartTls))
             }
         };
-        let found = self.resolver.resolve(host).await.map_err(|error| failed(&error))?;
-        let port = uri.port_u16().unwrap_or(config.security.default_port());
-        let addresses: Vec<_> = found.iter().map(|address| socket_address(address, port)).collect();
+        let addresses = receiver::find(&*self.resolver, &channel.url, config.security.default_port()).await;
+        let addresses = addresses.map_err(|error| failed(&error))?;
         let at = self.clock.is_synchronised().then(|| self.clock.wall());
         let is_explained = channel.templates.text.is_none();
         let content = mail(&Mail { message, channel: &channel.name, config, is_explained, at });
@@ -54,7 +52,7 @@ impl Courier {
             return Ok("every recipient has it".to_owned());
         }
         let login = config.user.as_deref().zip(password.as_deref());
-        let server = SmtpServer { addresses: &addresses, host, tls, login };
+        let server = SmtpServer { addresses: &addresses, host: channel.url.host(), tls, login };
         let envelope = Envelope { from: &config.from, to: &to, content: &content };
         let accepted = send_mail(&server, envelope).await.map_err(|error| match error.is_refusal() {
             true => DeliveryError::Refused(error.to_string()),

@@ -1,25 +1,19 @@
 //! Which change events a channel sends, and the message that tells of them.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     explain::{EXPLAINED, explain},
-    traits::DeviceTraits,
+    known_device::{KnownDevice, KnownDevices},
 };
 use crate::{
     clock::Clock,
     config::Config,
     messages::{AlertChange, AlertMessage, Origin},
     model::{AlertKind, AlertSeverity, ChangeEvent, ChangeFilter, ChangeKind, DeviceKey},
-    service::{differences::Differences, evidence::DeviceEvidence, names},
+    service::differences::Differences,
     store::{AlertContext, Store, StoreError},
 };
-
-/// A device's name, and what is known of its ports.
-type KnownDevice = (Option<String>, Option<Arc<DeviceEvidence>>);
 
 /// The most changes that are told of one device at the end of a snooze, the latest: who needs all opens the page.
 const MOST_HELD: usize = 20;
@@ -46,7 +40,7 @@ impl Selection {
         let page = self.differences.change_events(ChangeFilter { after, ..ChangeFilter::default() }).await?;
         // Ids are ascending, but not without gaps: behind the last event there may be ids of deleted ones.
         let read = page.next.or(page.rows.last().map(|event| event.id).max(Some(newest))).unwrap_or(newest);
-        let chosen = self.choose(page.rows, channel, config).await?;
+        let chosen = self.choose(page.rows, channel, config, &mut KnownDevices::default()).await?;
         Ok((chosen.into_iter().map(|(id, _)| id).collect(), read))
     }
 
@@ -59,7 +53,7 @@ impl Selection {
         origin: &Origin,
     ) -> Result<Option<AlertMessage>, StoreError> {
         let mut changes = Vec::new();
-        let mut known = HashMap::new();
+        let mut devices = KnownDevices::default();
         let mut told_by = None;
         let mut after = Some(first - 1);
         while let Some(from) = after {
@@ -67,16 +61,12 @@ impl Selection {
             let page = self.differences.change_events(filter).await?;
             after = page.next.filter(|next| *next < last);
             let events = page.rows.into_iter().filter(|event| event.id <= last).collect();
-            for (_, told) in self.choose(events, channel, config).await? {
+            for (_, told) in self.choose(events, channel, config, &mut devices).await? {
                 for ChosenChange { mut change, told_by: by } in told {
-                    let device = &change.event.device;
-                    if !known.contains_key(device) {
-                        known.insert(device.clone(), self.known(device, config).await?);
-                    }
-                    let (name, evidence) = known.get(device).cloned().unwrap_or_default();
-                    change.name = name;
-                    if let Some(evidence) = evidence.filter(|_| changes.len() < EXPLAINED) {
-                        change.explanations = explain(&change, &evidence);
+                    let known = self.known(&change.event.device, config, &mut devices).await?;
+                    change.name.clone_from(&known.name);
+                    if changes.len() < EXPLAINED {
+                        change.explanations = explain(&change, &known.evidence);
                     }
                     changes.push(change);
                     told_by = by;
@@ -93,16 +83,13 @@ impl Selection {
         Ok(Some(origin.message(first, changes, updates)))
     }
 
-    /// The device's name, and what is known of its ports.
-    async fn known(&self, device: &DeviceKey, config: &Config) -> Result<KnownDevice, StoreError> {
-        let now = self.clock.wall();
-        let Some(record) = self.store.host(device).await? else {
-            // It was forgotten: what its ports usually are is known all the same.
-            return Ok((None, Some(Arc::new(DeviceEvidence::of(device.mac(), &[], &[], now)))));
-        };
-        let names = names::all(config, &record.device, record.names);
-        let evidence = DeviceEvidence::of(record.device.mac, &names, &record.identified, now);
-        Ok((names.into_iter().next().map(|name| name.text), Some(Arc::new(evidence))))
+    async fn known(
+        &self,
+        device: &DeviceKey,
+        config: &Config,
+        devices: &mut KnownDevices,
+    ) -> Result<Arc<KnownDevice>, StoreError> {
+        devices.read(&self.store, config, device, self.clock.wall()).await
     }
 
     /// Returns what a channel tells of these events, with their ids; those that are not sent there are left out.
@@ -111,9 +98,10 @@ impl Selection {
         mut events: Vec<ChangeEvent>,
         channel: &str,
         config: &Config,
+        devices: &mut KnownDevices,
     ) -> Result<Vec<(i64, Vec<ChosenChange>)>, StoreError> {
-        let traits = self.traits(&events, config).await?;
-        events.retain(|event| may_be_told(event, channel, config, traits.of(event)));
+        self.read_devices(&events, config, devices).await?;
+        events.retain(|event| may_be_told(event, channel, config, devices));
         // One read for all of them: most pages of a quiet network need none.
         let context = self.store.alert_context(channel, &events).await?;
         let mut chosen = Vec::new();
@@ -121,12 +109,9 @@ impl Selection {
             let id = event.id;
             let told = match event.kind {
                 ChangeKind::SnoozeEnded { after } => {
-                    self.held(event.device, (after, id), channel, config).await?
+                    self.held(event.device, (after, id), channel, config, devices).await?
                 }
-                _ => {
-                    let traits = traits.of(&event);
-                    change(event, channel, config, traits, &context).into_iter().collect()
-                }
+                _ => change(event, channel, config, devices, &context).into_iter().collect(),
             };
             if !told.is_empty() {
                 chosen.push((id, told));
@@ -135,21 +120,22 @@ impl Selection {
         Ok(chosen)
     }
 
-    /// Reads what is asked of the devices of these events beyond addresses: by the rules, and of devices that are gone
-    /// or back.
-    async fn traits(&self, events: &[ChangeEvent], config: &Config) -> Result<TraitsByDevice, StoreError> {
-        let mut known = TraitsByDevice::default();
+    /// Reads the devices of these events of which more than the address is asked: by the rules, and of devices that are
+    /// gone or back.
+    async fn read_devices(
+        &self,
+        events: &[ChangeEvent],
+        config: &Config,
+        devices: &mut KnownDevices,
+    ) -> Result<(), StoreError> {
         let is_asked = |event: &&ChangeEvent| match event.kind {
             ChangeKind::Gone | ChangeKind::Back => true,
             _ => config.alerts_ask_for_traits() && (event.alert || may_end(event).is_some()),
         };
         for event in events.iter().filter(is_asked) {
-            if !known.devices.contains_key(&event.device) {
-                let traits = DeviceTraits::read(&self.store, config, &event.device).await?;
-                known.devices.insert(event.device.clone(), traits);
-            }
+            self.known(&event.device, config, devices).await?;
         }
-        Ok(known)
+        Ok(())
     }
 
     /// Returns what is to be told of a device of what a snooze has held, between these two events: what is not over
@@ -160,6 +146,7 @@ impl Selection {
         (mut begin, end): (i64, i64),
         channel: &str,
         config: &Config,
+        devices: &mut KnownDevices,
     ) -> Result<Vec<ChosenChange>, StoreError> {
         let mut told = BTreeMap::new();
         let mut after = Some(begin);
@@ -169,8 +156,8 @@ impl Selection {
             let page = self.differences.change_events(filter).await?;
             after = page.next.filter(|next| *next < end);
             let mut events = page.rows;
-            let traits = self.traits(&events, config).await?;
-            events.retain(|event| event.id < end && may_be_told(event, channel, config, traits.of(event)));
+            self.read_devices(&events, config, devices).await?;
+            events.retain(|event| event.id < end && may_be_told(event, channel, config, devices));
             let context = self.store.alert_context(channel, &events).await?;
             for event in events {
                 // Another snooze that ended within this one, and began before it: what it held was not told either.
@@ -189,8 +176,8 @@ impl Selection {
                     // The rest of it is still to be told.
                     Some(_) => {}
                     None => {
-                        let (id, traits) = (event.id, traits.of(&event));
-                        told.extend(change(event, channel, config, traits, &context).map(|it| (id, it)));
+                        let id = event.id;
+                        told.extend(change(event, channel, config, devices, &context).map(|it| (id, it)));
                     }
                 }
             }
@@ -202,19 +189,6 @@ impl Selection {
     }
 }
 
-/// What rules ask of devices.
-#[derive(Default)]
-struct TraitsByDevice {
-    devices: HashMap<DeviceKey, DeviceTraits>,
-    none: DeviceTraits,
-}
-
-impl TraitsByDevice {
-    fn of(&self, event: &ChangeEvent) -> &DeviceTraits {
-        self.devices.get(&event.device).unwrap_or(&self.none)
-    }
-}
-
 /// What a channel tells of one event.
 struct ChosenChange {
     change: AlertChange,
@@ -223,8 +197,8 @@ struct ChosenChange {
 }
 
 /// What an alert about this event is about.
-fn about(event: &ChangeEvent, traits: &DeviceTraits) -> Option<AlertKind> {
-    let is_unexpected = || event.kind == ChangeKind::Gone && traits.is_critical();
+fn about(event: &ChangeEvent, devices: &KnownDevices) -> Option<AlertKind> {
+    let is_unexpected = || event.kind == ChangeKind::Gone && devices.is_critical(&event.device);
     AlertKind::of(event).or_else(|| is_unexpected().then_some(AlertKind::DeviceGone))
 }
 
@@ -244,16 +218,17 @@ fn may_end(event: &ChangeEvent) -> Option<AlertKind> {
 }
 
 /// Whether a channel tells of this event, as far as the event and the configuration decide.
-fn may_be_told(event: &ChangeEvent, channel: &str, config: &Config, traits: &DeviceTraits) -> bool {
-    let subject = traits.subject(event);
+fn may_be_told(event: &ChangeEvent, channel: &str, config: &Config, devices: &KnownDevices) -> bool {
+    let subject = devices.subject(event);
     let is_sent = |about| config.alert_severity(channel, about, Some(&subject)).is_some();
     if matches!(event.kind, ChangeKind::SnoozeEnded { .. }) {
         return true;
     }
-    if let Some(about) = about(event, traits) {
+    if let Some(about) = about(event, devices) {
         return is_sent(about);
     }
-    if event.kind == ChangeKind::Back && traits.is_critical() && is_sent(AlertKind::DeviceGone) {
+    if event.kind == ChangeKind::Back && devices.is_critical(&event.device) && is_sent(AlertKind::DeviceGone)
+    {
         return true;
     }
     // Known noise raised no alert that could be over.
@@ -269,18 +244,18 @@ fn change(
     event: ChangeEvent,
     channel: &str,
     config: &Config,
-    traits: &DeviceTraits,
+    devices: &KnownDevices,
     context: &AlertContext,
 ) -> Option<ChosenChange> {
-    if let Some(about) = about(&event, traits) {
-        let severity = config.alert_severity(channel, about, Some(&traits.subject(&event)))?;
+    if let Some(about) = about(&event, devices) {
+        let severity = config.alert_severity(channel, about, Some(&devices.subject(&event)))?;
         let change =
             AlertChange { about, resolves: None, severity, name: None, explanations: Vec::new(), event };
         return Some(ChosenChange { change, told_by: None });
     }
     let about = may_end(&event)?;
     let undone = context.undone_by(event.id)?;
-    if !undone.was_alert && !traits.is_critical() {
+    if !undone.was_alert && !devices.is_critical(&event.device) {
         return None;
     }
     if context.is_acknowledged(undone.told_by) {
