@@ -133,14 +133,16 @@ mod tests {
 
     #[test]
     fn only_this_machine_is_loopback() {
-        for (url, expected) in [
-            ("smtp://127.0.0.1:25", true),
-            ("smtp://[::1]", true),
-            ("smtp://localhost", true),
-            ("smtp://localhost.example.org", false),
-            ("smtp://192.0.2.1", false),
+        for (host, expected) in [
+            ("127.0.0.1", true),
+            ("127.8.8.8", true),
+            ("::1", true),
+            ("localhost", true),
+            ("localhost.example.org", false),
+            ("192.0.2.1", false),
+            ("fe80::1", false),
         ] {
-            assert_eq!(is_loopback(url), expected, "{url}");
+            assert_eq!(is_loopback(host), expected, "{host}");
         }
     }
 }
