@@ -74,6 +74,8 @@ fn a_receiver_that_fails_and_refuses_is_seen_and_handled_on_the_page() {
 
     browser.find("button", hostile).click();
     browser.wait_for_text("Dismissed.");
+    // Its row goes a moment later, and takes another row's buttons with it: those that remain are reused.
+    browser.wait_until("the row is gone", || (!browser.text().contains("<b>no</b>")).then_some(()));
     status.store(200, Ordering::SeqCst);
     browser.find("button", &format!("Retry: {title}")).click();
     browser.wait_for_text("Delivered.");

@@ -24,9 +24,9 @@ pub(super) struct KnownDevice {
 
 /// The devices of some events, each read once, and only where it matters.
 #[derive(Default)]
-pub(super) struct KnownDevices(HashMap<DeviceKey, Arc<KnownDevice>>);
+pub(super) struct DeviceFacts(HashMap<DeviceKey, Arc<KnownDevice>>);
 
-impl KnownDevices {
+impl DeviceFacts {
     /// Reads a device, unless it was read before.
     pub(super) async fn read(
         &mut self,

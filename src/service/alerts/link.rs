@@ -208,11 +208,14 @@ impl BrokerLink {
         loop {
             let incident = match next.take() {
                 Some(publication) => Incident::Publication(Some(publication)),
+                // In this order: a link that is retired has also lost its queue, and a broker that floods may not keep
+                // it from either.
                 None => tokio::select! {
-                    publication = publications.recv() => Incident::Publication(publication),
-                    message = session.receive() => Incident::Message(message),
-                    Ok(()) = self.state.changed(), if topics.discovery().is_some() => Incident::State,
+                    biased;
                     is_forgotten = &mut *retired => Incident::Retired(is_forgotten.unwrap_or_default()),
+                    publication = publications.recv() => Incident::Publication(publication),
+                    Ok(()) = self.state.changed(), if topics.discovery().is_some() => Incident::State,
+                    message = session.receive() => Incident::Message(message),
                 },
             };
             let done = match incident {

@@ -88,12 +88,12 @@ impl LinkTasks {
         self.running = kept;
         let mut predecessors = BTreeMap::new();
         for RunningLink { channel, retire, ended } in retired {
-            self.links.lock().remove(&channel.name);
             // Where the successor announces the same, taking it back would only make it blink.
             let successor = channels.iter().find(|other| other.name == channel.name);
             let is_forgotten = successor.is_none_or(|other| !announces_the_same(&channel, other));
-            // It may have ended by itself.
+            // It may have ended by itself. If not, it hears of this before its queue of messages ends.
             _ = retire.send(is_forgotten);
+            self.links.lock().remove(&channel.name);
             predecessors.insert(channel.name, ended);
         }
         for channel in channels {

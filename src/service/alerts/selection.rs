@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     explain::{EXPLAINED, explain},
-    known_device::{KnownDevice, KnownDevices},
+    known_device::{DeviceFacts, KnownDevice},
 };
 use crate::{
     clock::Clock,
@@ -40,7 +40,7 @@ impl Selection {
         let page = self.differences.change_events(ChangeFilter { after, ..ChangeFilter::default() }).await?;
         // Ids are ascending, but not without gaps: behind the last event there may be ids of deleted ones.
         let read = page.next.or(page.rows.last().map(|event| event.id).max(Some(newest))).unwrap_or(newest);
-        let chosen = self.choose(page.rows, channel, config, &mut KnownDevices::default()).await?;
+        let chosen = self.choose(page.rows, channel, config, &mut DeviceFacts::default()).await?;
         Ok((chosen.into_iter().map(|(id, _)| id).collect(), read))
     }
 
@@ -53,7 +53,7 @@ impl Selection {
         origin: &Origin,
     ) -> Result<Option<AlertMessage>, StoreError> {
         let mut changes = Vec::new();
-        let mut devices = KnownDevices::default();
+        let mut devices = DeviceFacts::default();
         let mut told_by = None;
         let mut after = Some(first - 1);
         while let Some(from) = after {
@@ -87,7 +87,7 @@ impl Selection {
         &self,
         device: &DeviceKey,
         config: &Config,
-        devices: &mut KnownDevices,
+        devices: &mut DeviceFacts,
     ) -> Result<Arc<KnownDevice>, StoreError> {
         devices.read(&self.store, config, device, self.clock.wall()).await
     }
@@ -98,7 +98,7 @@ impl Selection {
         mut events: Vec<ChangeEvent>,
         channel: &str,
         config: &Config,
-        devices: &mut KnownDevices,
+        devices: &mut DeviceFacts,
     ) -> Result<Vec<(i64, Vec<ChosenChange>)>, StoreError> {
         self.read_devices(&events, config, devices).await?;
         events.retain(|event| may_be_told(event, channel, config, devices));
@@ -126,7 +126,7 @@ impl Selection {
         &self,
         events: &[ChangeEvent],
         config: &Config,
-        devices: &mut KnownDevices,
+        devices: &mut DeviceFacts,
     ) -> Result<(), StoreError> {
         let is_asked = |event: &&ChangeEvent| match event.kind {
             ChangeKind::Gone | ChangeKind::Back => true,
@@ -146,7 +146,7 @@ impl Selection {
         (mut begin, end): (i64, i64),
         channel: &str,
         config: &Config,
-        devices: &mut KnownDevices,
+        devices: &mut DeviceFacts,
     ) -> Result<Vec<ChosenChange>, StoreError> {
         let mut told = BTreeMap::new();
         let mut after = Some(begin);
@@ -197,7 +197,7 @@ struct ChosenChange {
 }
 
 /// What an alert about this event is about.
-fn about(event: &ChangeEvent, devices: &KnownDevices) -> Option<AlertKind> {
+fn about(event: &ChangeEvent, devices: &DeviceFacts) -> Option<AlertKind> {
     let is_unexpected = || event.kind == ChangeKind::Gone && devices.is_critical(&event.device);
     AlertKind::of(event).or_else(|| is_unexpected().then_some(AlertKind::DeviceGone))
 }
@@ -218,7 +218,7 @@ fn may_end(event: &ChangeEvent) -> Option<AlertKind> {
 }
 
 /// Whether a channel tells of this event, as far as the event and the configuration decide.
-fn may_be_told(event: &ChangeEvent, channel: &str, config: &Config, devices: &KnownDevices) -> bool {
+fn may_be_told(event: &ChangeEvent, channel: &str, config: &Config, devices: &DeviceFacts) -> bool {
     let subject = devices.subject(event);
     let is_sent = |about| config.alert_severity(channel, about, Some(&subject)).is_some();
     if matches!(event.kind, ChangeKind::SnoozeEnded { .. }) {
@@ -244,7 +244,7 @@ fn change(
     event: ChangeEvent,
     channel: &str,
     config: &Config,
-    devices: &KnownDevices,
+    devices: &DeviceFacts,
     context: &AlertContext,
 ) -> Option<ChosenChange> {
     if let Some(about) = about(&event, devices) {
