@@ -11,19 +11,25 @@ use super::{
 const TABLE: Table = Table::new(include_str!("tables/http_server.txt"));
 
 /// What a server runs on or is built with. It is named beside the server, and often before it, but is not the server.
-const PLATFORMS: [&str; 27] = [
+const PLATFORMS: [&str; 36] = [
     "almalinux",
     "android",
+    "darwin",
     "dav",
     "debian",
     "dlnadoc",
+    "ecos",
     "fedora",
     "freebsd",
+    "ipos",
     "isos",
     "java",
     "linux",
     "lua",
+    "mac_os_x",
+    "macos",
     "mod_",
+    "nucleus",
     "openssl",
     "openwrt",
     "perl",
@@ -34,10 +40,13 @@ const PLATFORMS: [&str; 27] = [
     "ruby",
     "servlet",
     "sunos",
+    "threadx",
+    "tizen",
     "ubuntu",
     "unix",
     "unknown",
     "upnp",
+    "vxworks",
     "win",
 ];
 

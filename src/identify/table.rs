@@ -221,8 +221,16 @@ fn is_label(text: &str, start: usize, end: usize) -> bool {
 fn code(text: &str, at: usize, key: usize) -> &str {
     let ends = |c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '+');
     let end = text[at + key..].find(ends).map_or(text.len(), |end| at + key + end);
-    let start = text[at..at + key].rfind([' ', '=']).map_or(at, |mark| at + mark + 1);
-    text[start..end].trim_end_matches('-')
+    let start = text[at..at + key].rfind([' ', '=', '/']).map_or(at, |mark| at + mark + 1);
+    let word = text[start..end].trim_end_matches('-');
+    let model = word.rsplit_once('-').map(|(model, _)| model).filter(|_| goes_on_as_version(&text[end..]));
+    model.filter(|model| model.contains(|c: char| c.is_ascii_digit())).unwrap_or(word)
+}
+
+/// Whether a word goes on with a dot and a digit, as a version does: that begins behind the word's last hyphen, as in
+/// `PAP2T-3.1.16`.
+fn goes_on_as_version(behind: &str) -> bool {
+    behind.strip_prefix('.').is_some_and(|behind| behind.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 /// Marks between a maker and the model. Not a slash: a version follows it.
@@ -233,11 +241,7 @@ fn model(rest: &str) -> Option<&str> {
     let rest = rest.trim_start_matches(MARKS);
     let ends = |c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '+');
     let (word, behind) = rest.split_at(rest.find(ends).unwrap_or(rest.len()));
-    // `PAP2T-3.1.16`: the version begins behind the last hyphen.
-    let word = match behind.strip_prefix('.') {
-        Some(behind) if behind.starts_with(|c: char| c.is_ascii_digit()) => word.rsplit_once('-')?.0,
-        _ => word.trim_end_matches('-'),
-    };
+    let word = if goes_on_as_version(behind) { word.rsplit_once('-')?.0 } else { word.trim_end_matches('-') };
     (word.len() <= CODE_MAX && word.contains(|c: char| c.is_ascii_digit())).then_some(word)
 }
 
@@ -302,6 +306,7 @@ mod tests {
     #[test]
     fn a_model_has_a_digit() {
         assert_eq!(model_of("D-12x/3").as_deref(), Some("D-12x"));
+        assert_eq!(model_of("x/D-12x-3.1.16").as_deref(), Some("D-12x"));
         assert_eq!(model_of("maker R7000, x").as_deref(), Some("R7000"));
         assert_eq!(model_of("start Pro 3 abc  10.0.0.1").as_deref(), Some("E Pro 3 abc"));
         assert_eq!(model_of("start Pro 3 10.0.0.1").as_deref(), Some("E Pro 3"));

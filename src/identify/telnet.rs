@@ -5,8 +5,15 @@ use super::{
     table::{MODELS, Preference, Table},
     text::decode,
 };
+use crate::model::DeviceIdentification;
 
 const TABLE: Table = Table::new(include_str!("tables/telnet.txt"));
+
+/// What a line with a model begins with.
+const LABELS: [&str; 4] = ["model", "model name", "model no", "product model"];
+
+/// The longest model that such a line may name, in bytes.
+const MODEL_MAX: usize = 32;
 
 pub(super) const INTERPRET_AS_COMMAND: u8 = 255;
 const SUBNEGOTIATION: u8 = 250;
@@ -17,7 +24,24 @@ pub(super) const WITH_OPTION: std::ops::RangeInclusive<u8> = 251..=254;
 
 pub(super) fn parse(greeting: &[u8]) -> Claims {
     let text = text(greeting);
-    TABLE.find(&text, Preference::Longest).or(MODELS.find(&text, Preference::Longest))
+    let found = TABLE.find(&text, Preference::Longest).or(MODELS.find(&text, Preference::Longest));
+    let device = DeviceIdentification { model: labelled_model(&text), ..DeviceIdentification::default() };
+    found.or(Claims { device, ..Claims::default() })
+}
+
+/// The model that a line says is one: `Model name : NE-4110S`.
+fn labelled_model(text: &str) -> Option<String> {
+    let value = text.lines().filter_map(|line| {
+        let (label, value) = line.split_once(':')?;
+        let label = label.trim();
+        LABELS.iter().any(|known| label.eq_ignore_ascii_case(known)).then(|| value.trim())
+    });
+    let mut named = value.filter(|value| {
+        (2..=MODEL_MAX).contains(&value.len())
+            && value.contains(|c: char| c.is_ascii_digit())
+            && value.chars().all(|c| c.is_ascii_alphanumeric() || " -+/_.".contains(c))
+    });
+    named.next().map(str::to_owned)
 }
 
 /// What a person sees of it.
@@ -56,6 +80,16 @@ mod tests {
         assert_eq!(without_commands(b"a\xff\xf1b\xff\xfb"), b"ab");
         assert_eq!(without_commands(b"\xff\xfaendless"), b"");
         assert_eq!(without_commands(b"\xff"), b"");
+    }
+
+    #[test]
+    fn takes_the_model_from_a_line_that_says_so() {
+        let model = |text: &str| parse(text.as_bytes()).device.model;
+        assert_eq!(model("Model name : SHED-4110\r\nSerial No. : 12\r\n").as_deref(), Some("SHED-4110"));
+        assert_eq!(model("Hello\r\nMODEL:   Shed 6000A\r\n").as_deref(), Some("Shed 6000A"));
+        for text in ["Model: none", "Model: <b>1</b>", "Role model: 1x", "Model:", "Model 1x"] {
+            assert_eq!(model(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -1,13 +1,22 @@
 //! Layer 2: the usual service of each port, and the commonest ports.
 //!
 //! Both tables are text in the binary, made by `make services`; README.md beside them says from what, and
-//! what the ranking is worth. They are searched where they lie: a map would cost the appliance half a
-//! megabyte of its memory for names that only the command line prints.
+//! what the ranking is worth. They are searched where they lie, by the places of their lines: a map would cost the
+//! appliance half a megabyte of its memory, and to look for the lines each time a fifth of what /v1/hosts takes.
+
+use std::sync::LazyLock;
 
 use crate::model::PortSet;
 
 /// Lines of `port TAB name`, by port.
 const NAMES: &str = include_str!("names.tsv");
+
+/// Where each line of [`NAMES`] begins: 24 kilobytes, from the first question on.
+static LINES: LazyLock<Box<[u32]>> = LazyLock::new(|| {
+    let after = |newline: usize| u32::try_from(newline + 1).ok();
+    let after_each = NAMES.match_indices('\n').filter_map(|(at, _)| after(at));
+    std::iter::once(0).chain(after_each).collect()
+});
 
 /// Lines of `port TAB basis`, the commonest first.
 const RANKING: &str = include_str!("ranking.tsv");
@@ -17,19 +26,11 @@ pub const RANKED: usize = 1000;
 
 /// The name of what usually listens on a TCP port, in IANA's words: what is expected there, not what is there.
 pub fn name(port: u16) -> Option<&'static str> {
-    let (mut low, mut high) = (0, NAMES.len());
-    while low < high {
-        let middle = low + (high - low) / 2;
-        let start = NAMES[..middle].rfind('\n').map_or(0, |newline| newline + 1);
-        let end = NAMES[middle..].find('\n').map_or(NAMES.len(), |newline| middle + newline);
-        let (found, name) = entry(&NAMES[start..end])?;
-        match found.cmp(&port) {
-            std::cmp::Ordering::Less => low = end + 1,
-            std::cmp::Ordering::Greater => high = start,
-            std::cmp::Ordering::Equal => return Some(name),
-        }
-    }
-    None
+    let line = |begin: u32| NAMES[begin as usize..].split('\n').next().and_then(entry);
+    // Nothing follows the last newline, and that sorts behind every port.
+    let is_before = |begin: &u32| line(*begin).is_some_and(|(found, _)| found < port);
+    let begin = LINES.get(LINES.partition_point(is_before))?;
+    line(*begin).filter(|(found, _)| *found == port).map(|(_, name)| name)
 }
 
 /// The TCP ports with this name; empty if there is none.
