@@ -55,7 +55,6 @@ const SERVERS: &[Known] = &[
         arguments: lighttpd,
     },
     Known {
-        // A scan does not ask a port that is not known for the web; the appliance does, where UPnP names it.
         // A scan sends nothing to a port that is not known for the web; the appliance does where UPnP names it.
         program: "minidlnad",
         port: 8200,
