@@ -25,7 +25,7 @@ use crate::{
     clock::SystemClock,
     config::{Config, Overrides},
     net::{
-        ConnectProber, Links, SystemLimits,
+        ConnectProber, Links, SynProber, SystemLimits,
         mdns::{Daemon, LocalResolver, MdnsScope},
         raise_permitted_capabilities,
     },
@@ -105,7 +105,7 @@ fn asking(flags: &Overrides) -> Option<Daemon> {
 /// The one engine of the process, with a prober on every core.
 fn probing(clock: SystemClock) -> io::Result<ProbeEngine> {
     let limits = SystemLimits::raise_and_read()?;
-    let prober = ConnectProber::start(NonZeroUsize::new(limits.cores).unwrap_or(NonZeroUsize::MIN), clock)?;
+    let connects = ConnectProber::start(NonZeroUsize::new(limits.cores).unwrap_or(NonZeroUsize::MIN), clock)?;
     // The order of the ports must be unpredictable: the standard library's keys are random per process.
     let seed = RandomState::new().hash_one(std::process::id());
     // A limit that can no longer be read keeps its last value.
@@ -115,7 +115,8 @@ fn probing(clock: SystemClock) -> io::Result<ProbeEngine> {
         known
     };
     tracing::info!(%limits, "read this machine's limits");
-    let watch = prober.links().clone();
+    let watch = connects.links().clone();
+    let prober = SynProber::new(connects, clock);
     let (scanner, thread) = Scanner::start(seed, prober, clock, bounds)?;
     Ok(ProbeEngine { scanner, thread, limits, watch })
 }

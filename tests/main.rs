@@ -55,5 +55,6 @@ mod selftest;
 mod senders;
 mod servers;
 mod siege;
+mod syn;
 mod targets;
 mod truth;

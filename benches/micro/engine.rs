@@ -84,6 +84,7 @@ fn job(host: u8, timing: Timing, ports: PortSet) -> HostJob {
         ports,
         first: Vec::new(),
         timing,
+        by_syn: false,
         max_in_flight: u16::MAX,
         max_retries: None,
         max_rate: None,

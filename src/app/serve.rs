@@ -19,8 +19,9 @@ use crate::{
     config::{self, Config, Overrides},
     data_dir::{self, Obstacle},
     http::{self, Gate, HostAllowlist, Site, Token},
+    model::ProbeMethod,
     net::{
-        Lan, Links,
+        Lan, Links, check_syn_probing,
         mdns::{Advertised, LocalResolver, MdnsScope, Responder},
     },
     resolve::Resolve,
@@ -73,6 +74,7 @@ pub(super) async fn serve(flags: &Overrides, verbose: u8) -> anyhow::Result<()> 
     }
     let addresses: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     startup::announce(&seen.borrow(), file, &addresses);
+    warn_without_syns(&seen.borrow());
     parts.start(listeners, allowlist, gate, &mut tasks);
     manager::ready();
 
@@ -84,6 +86,19 @@ pub(super) async fn serve(flags: &Overrides, verbose: u8) -> anyhow::Result<()> 
         tracing::warn!(limit = ?STOP, "stopping took too long; exiting without waiting for the rest");
     }
     ended
+}
+
+/// Warns if a scanner is to ask by SYNs and this process may not: with `auto` that is no fault.
+fn warn_without_syns(config: &Config) {
+    let scanner = config.scanners.iter().find(|scanner| scanner.method == ProbeMethod::Syn);
+    if let Some(scanner) = scanner
+        && let Err(error) = check_syn_probing()
+    {
+        tracing::warn!(
+            scanner = scanner.name, %error,
+            "cannot probe by SYNs; probing by connects. Grant CAP_NET_RAW, or write method = \"auto\""
+        );
+    }
 }
 
 /// Binds the addresses and locks the data directory. If an address is in use nothing is created: a first start that

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     config::Overrides,
-    model::{PortSet, TargetSpec, Timing, parse_duration},
+    model::{PortSet, ProbeMethod, TargetSpec, Timing, parse_duration},
     nmap::Format,
 };
 
@@ -168,6 +168,9 @@ pub struct ScanArgs {
     /// How hard to press: -T0 (slowest) to -T5; see below
     #[arg(short = 'T', long, value_name = "0-5", default_value = "T3")]
     pub timing: Timing,
+    /// How to ask ports: connect (nmap's -sT), syn (nmap's -sS, takes CAP_NET_RAW), auto: SYNs where they are possible
+    #[arg(long, value_name = "METHOD", default_value = "connect")]
+    pub method: ProbeMethod,
     /// Never more probes a second than this towards one host
     #[arg(long, value_name = "N")]
     pub max_rate: Option<NonZeroU32>,
@@ -383,7 +386,8 @@ mod tests {
         let line = scan("-sT -Pn -n -p- -T4 --open 10.0.0.5");
         assert!(line.skip_liveness && line.no_dns && line.open);
         assert_eq!(line.port_set(), PortSet::all());
-        assert_eq!(line.timing, Timing::T4);
+        assert_eq!((line.timing, line.method), (Timing::T4, ProbeMethod::Connect));
+        assert_eq!(scan("-sS 10.0.0.5").method, ProbeMethod::Syn);
 
         let line = scan("-p22,80,8000-8100 --max-retries 1 --host-timeout 30m 192.168.1.0/24 nas.lan");
         assert_eq!(line.port_set().to_string(), "22,80,8000-8100");
@@ -438,7 +442,8 @@ mod tests {
     fn errors_name_the_fault_and_the_remedy() {
         for (line, why) in [
             ("scan", "TARGET"),
-            ("scan -sS a.lan", "write -sT"),
+            ("scan -sN a.lan", "write -sT"),
+            ("scan --method raw a.lan", "write \"connect\""),
             ("scan -p 22 -F a.lan", "cannot be used with"),
             ("scan -p 70000 a.lan", "not a port"),
             ("scan --top-ports 2000 a.lan", "1..=1000"),

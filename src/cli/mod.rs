@@ -144,6 +144,11 @@ enum CliError {
     Discovery(#[from] crate::service::discovery::DiscoveryError),
     #[error(transparent)]
     AllSilent(#[from] crate::service::discovery::AllSilent),
+    #[error(
+        "SYNs cannot be sent: {0}; they take CAP_NET_RAW, so run it by sudo, or give the program the capability (sudo \
+         setcap cap_net_raw+p FILE), or leave out -sS to scan by connects"
+    )]
+    NoSyns(io::Error),
     #[error("cannot start the scanner: {0}")]
     Prober(io::Error),
     #[error("cannot find out which MAC has {address}, which decides whether it is excluded: {source}")]

@@ -15,8 +15,8 @@ pub(super) struct UnsupportedOption {
     reason: &'static str,
 }
 
-const RAW: &str = "portscan scans with complete TCP connects, which need no privileges and disturb devices least; \
-                   leave it out, or write -sT";
+const RAW: &str = "portscan asks by TCP connects (-sT) or by SYNs (-sS) alone; leave it out, or write -sT";
+const ONE: &str = "a scan asks either by SYNs or by connects; write -sS or -sT";
 const UDP: &str = "only TCP can be scanned; leave it out";
 const SCRIPTS: &str =
     "portscan runs no scripts; leave it out, or write -sV to identify what listens on open ports";
@@ -159,6 +159,9 @@ fn one(argument: &str, translated: &mut Vec<OsString>) -> Result<(), Unsupported
         (Some('s'), kinds) => match scan_kinds(kinds) {
             Some(reason) => refuse(reason),
             None => {
+                if kinds.contains('S') {
+                    translated.push("--method=syn".into());
+                }
                 if kinds.contains('V') {
                     translated.push("--identify".into());
                 }
@@ -202,14 +205,16 @@ fn one(argument: &str, translated: &mut Vec<OsString>) -> Result<(), Unsupported
     }
 }
 
-/// Returns why one of the letters behind `-s` is not supported; `None` for `-sT`, the scan that portscan makes, and
-/// `-sV`.
+/// Returns why one of the letters behind `-s` is not supported; `None` for `-sT`, which is the default, `-sS` and `-sV`.
 fn scan_kinds(kinds: &str) -> Option<&'static str> {
     if kinds.is_empty() {
         return Some(RAW);
     }
+    if kinds.contains('S') && kinds.contains('T') {
+        return Some(ONE);
+    }
     kinds.chars().find_map(|kind| match kind {
-        'T' | 'V' => None,
+        'S' | 'T' | 'V' => None,
         'U' | 'Y' | 'Z' | 'O' => Some(UDP),
         'C' => Some(SCRIPTS),
         'R' => Some(INTENSITY),
@@ -234,6 +239,7 @@ mod tests {
             ("portscan scan -Pn -n 10.0.0.1", "portscan scan --skip-liveness -n 10.0.0.1"),
             ("portscan scan -sT -p- -T4 a.lan", "portscan scan -p- -T4 a.lan"),
             ("portscan scan -sV a.lan", "portscan scan --identify a.lan"),
+            ("portscan scan -sSV a.lan", "portscan scan --method=syn --identify a.lan"),
             ("portscan scan -sTV a.lan", "portscan scan --identify a.lan"),
             ("portscan scan -iL hosts.txt -F", "portscan scan --input-list hosts.txt -F"),
             ("portscan scan -iLhosts.txt", "portscan scan --input-list=hosts.txt"),
@@ -260,7 +266,8 @@ mod tests {
     #[test]
     fn unsupported_options_are_refused_with_the_alternative() {
         for (typed, why) in [
-            ("-sS", "write -sT"),
+            ("-sX", "write -sT"),
+            ("-sST", "-sS or -sT"),
             ("-sN", "write -sT"),
             ("-s", "write -sT"),
             ("-sU", "only TCP"),

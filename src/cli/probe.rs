@@ -98,6 +98,7 @@ async fn look(
         ports: [port].into_iter().collect(),
         first: Vec::new(),
         timing: Timing::T4,
+        by_syn: false,
         max_in_flight: 1,
         max_retries: None,
         max_rate: None,

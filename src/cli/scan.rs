@@ -23,8 +23,8 @@ use crate::{
     clock::Clock,
     config::Overrides,
     engine::{HostJob, Link, Liveness, LocalError, Stats},
-    model::{Address, HostReport, HostStatus, Mac, Moment, PortSet, ScanStatus, phantoms},
-    net::{Links, Solicited, neighbour},
+    model::{Address, HostReport, HostStatus, Mac, Moment, PortSet, ProbeMethod, ScanStatus, phantoms},
+    net::{Links, Solicited, check_syn_probing, neighbour},
     service::{identify::pace_of, scanner::Scanner},
 };
 
@@ -59,6 +59,9 @@ pub(super) async fn scan(
     }
     if targets.is_empty() {
         return Err(CliError::NoTargets);
+    }
+    if args.method == ProbeMethod::Syn {
+        check_syn_probing().map_err(CliError::NoSyns)?;
     }
     // Before anything is sent: a report that cannot be written should not cost a scan.
     let outputs = Outputs::open(args.outputs(), &world.clock.wall().to_zoned(TimeZone::system()))?;
@@ -228,6 +231,7 @@ impl<'a, 'w> ScanSession<'a, 'w> {
             ports: self.ports.clone(),
             first: Vec::new(),
             timing: self.args.timing,
+            by_syn: self.args.method.allows_syns(),
             // Without a limit by the user the template's applies, which is never higher.
             max_in_flight: self.args.max_parallelism.unwrap_or(u16::MAX),
             max_retries: self.args.max_retries,

@@ -8,7 +8,7 @@ use super::{
     parse::{self, covers},
     table::{Reader, Section},
 };
-use crate::model::{Device, DeviceType, IdentifyLevel, PortSet, TAGS_MAX, Timing};
+use crate::model::{Device, DeviceType, IdentifyLevel, PortSet, ProbeMethod, TAGS_MAX, Timing};
 
 /// Applies a file to a configuration; returns the file's faults.
 pub(super) fn apply(path: &Path, text: &str, config: &mut Config) -> Vec<Fault> {
@@ -115,6 +115,7 @@ fn scanner(section: &mut Section<'_, '_>, names: &mut Vec<String>) -> Option<Sca
     let mut scanner = ScannerConfig::named(name.clone().unwrap_or_default());
     set(&mut scanner.interval, section.one("interval", parse::duration));
     set(&mut scanner.timing, section.one("timing", str::parse::<Timing>));
+    set(&mut scanner.method, section.one("method", str::parse::<ProbeMethod>));
     set(&mut scanner.ports, scanner_ports(section));
     set(&mut scanner.targets, targets(section));
     scanner.at = section.one("at", parse::time_of_day);

@@ -56,8 +56,8 @@ pub use self::{
     load::{DEFAULT_PATH, Overrides},
 };
 use crate::model::{
-    Address, AlertKind, AlertSeverity, Device, DeviceType, IdentifyLevel, Mac, PortSet, TargetSpec, Timing,
-    without_secrets,
+    Address, AlertKind, AlertSeverity, Device, DeviceType, IdentifyLevel, Mac, PortSet, ProbeMethod,
+    TargetSpec, Timing, without_secrets,
 };
 
 /// The feed where neither the file nor the environment names one: the original's.
@@ -191,6 +191,8 @@ pub struct ScannerConfig {
     pub ports: ScannerPorts,
     /// The timing template.
     pub timing: Timing,
+    /// How ports are asked.
+    pub method: ProbeMethod,
 }
 
 /// The ports of a scanner.
@@ -459,6 +461,7 @@ impl ScannerConfig {
             targets: Targets::Feed,
             ports: ScannerPorts::Listed(PortSet::all()),
             timing: Timing::T3,
+            method: ProbeMethod::default(),
         }
     }
 }

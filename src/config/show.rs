@@ -88,6 +88,7 @@ impl Config {
                 Targets::List(targets) => writeln!(f, "targets = {}", list(targets))?,
             }
             writeln!(f, "ports = {}\ntiming = {}", quoted(&scanner.ports), quoted(scanner.timing))?;
+            writeln!(f, "method = {}", quoted(scanner.method))?;
         }
         for rule in &self.devices {
             writeln!(f, "\n[[device]]\nmatch = {}\nscan = {}", quoted(&rule.matches), rule.scan)?;

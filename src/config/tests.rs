@@ -1,6 +1,7 @@
 use std::{collections::HashMap, fs};
 
 use super::*;
+use crate::model::ProbeMethod;
 
 const SHIPPED: &str = include_str!("../../systemd/portscan.toml");
 
@@ -118,6 +119,7 @@ at = 02:30:00
 targets = ["192.168.1.10-20", "münchen.lan", "2001:db8::/120", "aa:bb:cc:dd:ee:ff"]
 ports = [22, "8000-8100", 23]
 timing = 4
+method = "auto"
 [[scanner]]
 name = "rest"
 [[device]]
@@ -185,6 +187,7 @@ fn reads_every_key() {
     let night = &config.scanners[0];
     assert_eq!(night.at.unwrap(), jiff::civil::time(2, 30, 0, 0));
     assert_eq!((night.ports.to_string().as_str(), night.timing), ("22-23,8000-8100", Timing::T4));
+    assert_eq!(night.method, ProbeMethod::Auto);
     assert!(matches!(&night.targets, Targets::List(list) if list.len() == 4));
     assert_eq!(config.scanners[1], ScannerConfig::named("rest".to_owned()));
     assert_eq!(config.devices[1].timing, Some(Timing::T2));

@@ -25,6 +25,7 @@ use super::{
     running_job::RunningJob,
     spread::Spread,
     streak::{Streak, stays_awake},
+    syn_path::SynPath,
     tick::{TICK, tick_from},
     timing::BEFORE_RETRANSMIT,
     turn::{SOON, SendBudget, TurnStep},
@@ -63,6 +64,8 @@ struct ProbeInFlight {
     job: JobId,
     port: u16,
     purpose: Purpose,
+    /// Whether a bare SYN asks in place of a connect.
+    by_syn: bool,
     /// Whether it may have waited for ARP, so that its time is no round trip.
     woke: bool,
     /// Until when it could leave, if it is paced.
@@ -92,6 +95,7 @@ pub(super) struct ActiveHost {
     spread: Spread,
     streak: Streak,
     responsiveness: Responsiveness,
+    syns: SynPath,
     faults: Faults,
     backoff: Backoff,
     expected: SilentShare,
@@ -114,6 +118,7 @@ impl ActiveHost {
             spread: Spread::default(),
             streak: Streak::default(),
             responsiveness: Responsiveness::default(),
+            syns: SynPath::default(),
             faults: Faults::default(),
             backoff: Backoff::default(),
             expected: SilentShare::default(),
@@ -141,6 +146,7 @@ impl ActiveHost {
         }
         if !self.runs.iter().any(RunningJob::is_scanning) {
             self.responsiveness.start_afresh(now);
+            self.syns = SynPath::default();
         }
         self.runs.push(run);
     }
@@ -178,7 +184,8 @@ impl ActiveHost {
         }
         let mut wait = Waiting::default();
         self.runs.iter().filter_map(RunningJob::deadline).for_each(|deadline| wait.until(deadline));
-        if let Some((run, ask)) = self.canary(now, &mut wait) {
+        let own = self.canary(now, &mut wait).or_else(|| self.trial(now, &mut wait));
+        if let Some((run, ask)) = own {
             match self.allow(run, &ask, now, budget) {
                 Ok(()) => return TurnStep::Launch(self.launch(id, run, &ask, now, budget)),
                 Err(denied) => wait.note(denied),
@@ -258,6 +265,32 @@ impl ActiveHost {
         // If no port ever answered, the question is whether ARP fails.
         let patience = if self.responsiveness.has_canary() { BEFORE_RETRANSMIT } else { CHECK_WAIT };
         Some((run, Ask { port, purpose: Purpose::Canary, wait: Some(patience) }))
+    }
+
+    /// A trial of bare SYNs, if one is due, charged to the job that is next.
+    fn trial(&mut self, now: Moment, wait: &mut Waiting) -> Option<(usize, Ask)> {
+        let at = self.syns.trial().filter(|_| !self.responsiveness.is_suspended())?;
+        let mut turns = (0..self.runs.len()).map(|offset| (self.turn + offset) % self.runs.len());
+        let run =
+            turns.find(|&run| self.runs[run].is_scanning() && self.runs[run].asks_by_syn(Purpose::Trial))?;
+        // Refusals may be limited; a SYN-ACK is not.
+        let port = self.responsiveness.known_open().or(self.responsiveness.known())?;
+        if at > now {
+            wait.until(at);
+            return None;
+        }
+        Some((run, Ask { port, purpose: Purpose::Trial, wait: Some(BEFORE_RETRANSMIT) }))
+    }
+
+    /// Whether a bare SYN asks in place of a connect. After a lost canary connects do: they tell whether ARP fails, and
+    /// whether SYNs alone are lost.
+    fn asks_by_syn(&self, run: usize, purpose: Purpose) -> bool {
+        let is_proven = match purpose {
+            Purpose::Trial => true,
+            Purpose::Canary => self.syns.is_proven() && !self.responsiveness.is_suspended(),
+            _ => self.syns.is_proven(),
+        };
+        is_proven && self.runs[run].asks_by_syn(purpose)
     }
 
     /// What its jobs need of a canary; `delay`: the pause between probes of the job that is charged for it.
@@ -358,6 +391,8 @@ impl ActiveHost {
 
     fn launch(&mut self, id: ProbeId, run: usize, ask: &Ask, now: Moment, budget: SendBudget) -> Probe {
         let timeout = self.timeout(run);
+        let by_syn = self.asks_by_syn(run, ask.purpose);
+        let attempt = self.runs[run].attempt(ask.purpose);
         self.streak.left(now, budget.start_within);
         let (counts_from, patience) = self.keep_awake(run, ask, timeout, now, budget);
         let crowded = self.flights.len() * 2 > self.sockets();
@@ -366,8 +401,8 @@ impl ActiveHost {
         let paced = self.is_paced();
         let usual = || match self.runs[run].template().give_up {
             most if budget.is_tight || crowded || self.is_mute() => timeout.min(most),
-            // The pacer has not admitted a retransmit of the kernel's.
-            most if paced => most.min(BEFORE_RETRANSMIT),
+            // The pacer has not admitted a retransmit of the kernel's; and a bare SYN has none.
+            most if paced || by_syn => most.min(BEFORE_RETRANSMIT),
             most => most,
         };
         let give_up = ask.wait.or(patience).unwrap_or_else(usual);
@@ -383,6 +418,9 @@ impl ActiveHost {
         if ask.purpose == Purpose::Canary {
             self.responsiveness.canary_left(ask.port, now);
         }
+        if ask.purpose == Purpose::Trial {
+            self.syns.trial_left(now);
+        }
         self.slots.extend(slot.map(|timeout| (timeout, id)));
         self.runs[run].left(ask, now);
         let woke = self.responsiveness.is_unheard();
@@ -393,6 +431,7 @@ impl ActiveHost {
             job,
             port,
             purpose,
+            by_syn,
             woke,
             start_by: held,
             closes_early,
@@ -402,7 +441,17 @@ impl ActiveHost {
         };
         self.flights.insert(id, flight);
         let link = self.runs[run].job().link;
-        Probe { id, address: self.address.clone(), link, port: ask.port, start_by, give_up, reply_within }
+        Probe {
+            id,
+            address: self.address.clone(),
+            link,
+            port: ask.port,
+            by_syn,
+            attempt,
+            start_by,
+            give_up,
+            reply_within,
+        }
     }
 
     /// Ensures that a host which may doze is awake when a port is probed for the last time. Returns from when on the

@@ -15,6 +15,9 @@ pub struct HostJob {
     pub first: Vec<u16>,
     /// The timing template.
     pub timing: Timing,
+    /// Whether bare SYNs may ask in place of connects, where they are seen to be answered. An open port is confirmed by
+    /// a connect all the same.
+    pub by_syn: bool,
     /// Most sockets open towards this host at any time; of several jobs on one host the smallest bound holds.
     /// 0 counts as 1.
     pub max_in_flight: u16,
@@ -62,6 +65,9 @@ pub struct JobId(pub u64);
 pub enum Event {
     /// The job's host has answered for the first time: its neighbour entry can be read now.
     HostUp(JobId),
+    /// SYNs to the job's host stay unanswered where connects are answered, mostly because of a firewall on this machine:
+    /// connects ask from now on.
+    SynsLost(JobId),
     /// The job is over; no further event follows for it.
     Finished(JobId, Box<HostReport>),
 }

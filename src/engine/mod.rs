@@ -44,6 +44,7 @@ mod spread;
 mod start_deadline;
 mod stats;
 mod streak;
+mod syn_path;
 mod tick;
 mod timing;
 mod turn;

@@ -1,4 +1,4 @@
-//! One connect and its outcome: the border between the engine and the prober, which owns the sockets.
+//! One probe and its outcome: the border between the engine and the prober, which owns the sockets.
 
 use std::{task::Waker, time::Duration};
 
@@ -10,7 +10,7 @@ use super::job::Link;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProbeId(pub u64);
 
-/// One connect to make now.
+/// One connect to make now, or one SYN to send.
 #[derive(Clone, Debug)]
 pub struct Probe {
     /// Returned in the [`Reply`].
@@ -21,6 +21,11 @@ pub struct Probe {
     pub link: Link,
     /// The port.
     pub port: u16,
+    /// Whether a bare SYN asks in place of a connect. A prober that cannot send one makes the connect.
+    pub by_syn: bool,
+    /// How many probes have asked this port before, as far as they can be told apart: a SYN of another try leaves from
+    /// another local port.
+    pub attempt: u8,
     /// If this has passed before the connect is made, the probe is not made but returned as [`Outcome::NotStarted`]:
     /// that keeps a late thread from sending in one burst what was paced apart.
     pub start_by: Moment,
@@ -50,6 +55,8 @@ pub struct Reply {
 pub enum Outcome {
     /// Connected (not to itself).
     Accepted,
+    /// A SYN-ACK to a bare SYN: open, if a connect confirms it.
+    SynAck,
     /// RST, or ICMP port unreachable.
     Refused,
     /// No reply within `give_up`.
@@ -69,7 +76,7 @@ impl Outcome {
     /// end no entry of a connection table, so for the quota they count as unanswered.
     pub const fn is_answer(self) -> Option<bool> {
         match self {
-            Self::Accepted | Self::Refused => Some(true),
+            Self::Accepted | Self::SynAck | Self::Refused => Some(true),
             Self::Silent | Self::Unreachable(_) | Self::NoNeighbour => Some(false),
             Self::Local(_) | Self::NotStarted => None,
         }
@@ -126,9 +133,9 @@ impl LocalError {
     }
 }
 
-/// Makes the connects that the engine asks for. Its driver's thread sleeps in it, so that one wake-up serves all.
+/// Makes the probes that the engine asks for. Its driver's thread sleeps in it, so that one wake-up serves all.
 pub trait Prober: Send {
-    /// Starts these connects. Never blocks for long; each probe gets exactly one reply.
+    /// Starts these probes. Never blocks for long; each probe gets exactly one reply.
     fn launch(&mut self, batch: Vec<Probe>);
 
     /// Waits until this moment (`None`: without limit), until replies cannot wait any longer, or until it is woken.

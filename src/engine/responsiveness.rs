@@ -146,6 +146,11 @@ impl Responsiveness {
         self.closed.first().or(self.open.first())
     }
 
+    /// An open port that is known to answer.
+    pub(super) fn known_open(&self) -> Option<u16> {
+        self.open.first()
+    }
+
     /// Whether this is an open port that serves as a canary.
     pub(super) fn is_open(&self, port: u16) -> bool {
         self.open.0.contains(&port)

@@ -1,6 +1,6 @@
 //! One running job: the liveness check, then passes over the ports without a final mark.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use crate::model::{HostReport, Moment};
 
@@ -44,6 +44,8 @@ pub(super) struct RunningJob {
     passes: Passes,
     /// Places with probes that stayed unanswered since the host's last sign of life.
     doubtful: Vec<u32>,
+    /// Places that answered a bare SYN by a SYN-ACK, which a connect is to confirm.
+    unconfirmed: BTreeSet<u32>,
     pace: Rate,
     /// Probes for ports that are in flight.
     in_flight: u32,
@@ -71,6 +73,7 @@ impl RunningJob {
             board: Board::new(&places),
             pace: Rate::new(Duration::ZERO, PACE_SLACK, Moment::ZERO),
             doubtful: Vec::new(),
+            unconfirmed: BTreeSet::new(),
             in_flight: 0,
             probes: 0,
             blocked_ports: BlockedPorts::default(),
@@ -216,7 +219,7 @@ impl RunningJob {
         let place = match ask.purpose {
             Purpose::Port(place) => Some(place),
             Purpose::Check(place) => place,
-            Purpose::Canary => None,
+            Purpose::Canary | Purpose::Trial => None,
         };
         if let Some(place) = place {
             self.board.start(place);
@@ -268,6 +271,36 @@ impl RunningJob {
         }
     }
 
+    /// Notes a SYN-ACK to a bare SYN: a connect asks the port next.
+    pub(super) fn half_opened(&mut self, port: u16, purpose: Purpose) {
+        if let Some(place) = self.released(port, purpose) {
+            self.unconfirmed.insert(place);
+            self.passes.again(place);
+        }
+    }
+
+    /// Whether a bare SYN may ask for this purpose: not on a single port that a user waits for, nor where a connect is
+    /// to confirm what a SYN has found.
+    pub(super) fn asks_by_syn(&self, purpose: Purpose) -> bool {
+        let is_for_syn = match purpose {
+            Purpose::Port(place) => !self.unconfirmed.contains(&place),
+            Purpose::Canary | Purpose::Trial => true,
+            Purpose::Check(_) => false,
+        };
+        is_for_syn && self.job.by_syn && self.job.link != Link::Local && !self.patient
+    }
+
+    /// How many probes have asked for this purpose before.
+    pub(super) fn attempt(&self, purpose: Purpose) -> u8 {
+        match purpose {
+            Purpose::Port(place) => self.board.tries(place),
+            // Canaries ask the same few ports again and again.
+            Purpose::Check(_) | Purpose::Canary | Purpose::Trial => {
+                u8::try_from(self.probes % 251).unwrap_or(0)
+            }
+        }
+    }
+
     fn released(&mut self, port: u16, purpose: Purpose) -> Option<u32> {
         if let (Purpose::Check(_), Some(check)) = (purpose, &mut self.check) {
             check.returned(port);
@@ -293,6 +326,9 @@ impl RunningJob {
     pub(super) fn settle(&mut self, purpose: Purpose, mark: Mark, rtt: Duration, doubt: bool) -> bool {
         let (Purpose::Port(place) | Purpose::Check(Some(place))) = purpose else { return false };
         self.in_flight -= 1;
+        if mark != Mark::Silent {
+            self.unconfirmed.remove(&place);
+        }
         let change = self.board.settle(place, mark, rtt);
         self.passes.note_look(change, mark);
         self.blocked_ports.note_sent(place);
@@ -367,6 +403,11 @@ impl RunningJob {
         self.forget_doubtful();
         self.outages += 1;
         self.outages <= OUTAGES
+    }
+
+    /// Unanswered probes since the last sign of life mean nothing, though the host was there.
+    pub(super) fn forget_silence(&mut self) {
+        self.forget_doubtful();
     }
 
     fn forget_doubtful(&mut self) {

@@ -372,6 +372,7 @@ mod tests {
             ports: PortSet::default(),
             first: Vec::new(),
             timing: Timing::T3,
+            by_syn: false,
             max_in_flight: 1,
             max_retries: None,
             max_rate: None,

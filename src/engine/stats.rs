@@ -29,7 +29,7 @@ pub struct Stats {
     pub window: u32,
     /// Probes launched.
     pub launched: u64,
-    /// Probes by outcome.
+    /// Probes by outcome; SYN-ACKs to bare SYNs are counted here, too.
     pub accepted: u64,
     /// Refused.
     pub refused: u64,
@@ -64,7 +64,7 @@ impl Stats {
         self.in_flight -= 1;
         self.start_delay.note(reply.started.since(launched));
         *match reply.outcome {
-            Outcome::Accepted => &mut self.accepted,
+            Outcome::Accepted | Outcome::SynAck => &mut self.accepted,
             Outcome::Refused => &mut self.refused,
             Outcome::Silent => &mut self.silent,
             Outcome::Unreachable(_) | Outcome::NoNeighbour => &mut self.unreachable,

@@ -15,6 +15,8 @@ pub(super) enum Purpose {
     Check(Option<u32>),
     /// To see whether the host is still up while it is scanned.
     Canary,
+    /// To see whether a bare SYN is answered by a port that has answered a connect.
+    Trial,
 }
 
 /// A probe that a job wants.

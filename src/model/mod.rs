@@ -21,6 +21,7 @@ mod name;
 pub mod phantoms;
 mod port_states;
 mod ports;
+mod probe_method;
 mod report;
 mod scan;
 mod snapshot;
@@ -58,6 +59,7 @@ pub use moment::Moment;
 pub use name::{Name, NameSource, NameSourceError};
 pub use port_states::{PortRange, PortStates};
 pub use ports::{PortSet, PortSetError};
+pub use probe_method::{ProbeMethod, ProbeMethodError};
 pub use report::{HostReport, HostStatus, PortFinding, ScanStatus};
 pub use scan::{ScanId, ScanKind};
 pub use snapshot::{

@@ -26,7 +26,12 @@ use std::{
     thread::JoinHandle,
 };
 
-pub(super) use self::verdict::peer;
+pub(super) use self::{
+    faults::local_error,
+    verdict::{meaning, peer},
+};
+use socket2::Socket;
+
 use self::{outbox::Outbox, sockets::Sockets, worker::Worker};
 use crate::{
     clock::SystemClock,
@@ -86,6 +91,29 @@ impl ConnectProber {
         Ok(prober)
     }
 
+    /// Watches another socket, too: see [`Sockets::watch_beside`].
+    pub(super) fn watch_beside(&self, socket: &Socket) -> io::Result<()> {
+        self.sockets.watch_beside(socket)
+    }
+
+    /// Whether something has arrived there since the last call.
+    pub(super) fn take_beside(&mut self) -> bool {
+        self.sockets.take_beside()
+    }
+
+    /// Waits as [`Prober::wait`] does, or for less: also what arrives beside ends it. Returns whether the driver has
+    /// something to do for the sake of connects.
+    pub(super) fn sleep(&mut self, until: Option<Moment>) -> bool {
+        self.sockets.sleep(until) || self.sockets.must_announce()
+    }
+
+    /// Appends all replies.
+    pub(super) fn collect(&mut self, replies: &mut Vec<Reply>) {
+        replies.append(self.sockets.replies());
+        self.sockets.note_announced();
+        self.outbox.collect(replies);
+    }
+
     /// Returns the watch on this machine's links.
     pub fn links(&self) -> &LinkWatch {
         &self.links
@@ -116,9 +144,7 @@ impl Prober for ConnectProber {
 
     fn wait(&mut self, until: Option<Moment>, replies: &mut Vec<Reply>) {
         while !self.sockets.wait(until) {}
-        replies.append(self.sockets.replies());
-        self.sockets.note_announced();
-        self.outbox.collect(replies);
+        self.collect(replies);
     }
 
     fn waker(&self) -> Waker {

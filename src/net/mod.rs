@@ -1,6 +1,7 @@
 //! Layer 2: sockets, and what the kernel reports about this machine.
 //!
-//! [`ConnectProber`] makes the connects that the engine requests, [`ArpSocket`] and, without privileges, [`Nudge`] find
+//! [`ConnectProber`] makes the connects that the engine requests, [`SynProber`] sends SYNs in their place where it may,
+//! [`ArpSocket`] and, without privileges, [`Nudge`] find
 //! the devices of a [`Lan`], [`solicit`] asks for the MAC at one address before any port is probed there, [`mdns`]
 //! resolves and announces names in `.local`. [`mdns_name`] asks one neighbour for its name, [`announced`] for its
 //! services, and [`search`] asks the devices of a network where they describe themselves. The other modules read what
@@ -31,6 +32,7 @@ mod privileges;
 mod reverse;
 mod solicit;
 mod ssdp;
+mod syn;
 mod unicast_mdns;
 mod watch;
 
@@ -50,4 +52,5 @@ pub use privileges::raise_permitted_capabilities;
 pub use reverse::{NameReply, mdns_name};
 pub use solicit::{Solicited, solicit};
 pub use ssdp::{Locations, search};
+pub use syn::{SynProber, check_syn_probing};
 pub use watch::LinkWatch;

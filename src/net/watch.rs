@@ -114,6 +114,12 @@ impl LinkWatch {
         })
     }
 
+    /// Returns the same, and the source address that the kernel uses for the host.
+    pub fn reach_from(&self, address: &Address, link: Option<Link>) -> (Reach, Option<IpAddr>) {
+        let reach = self.reach(address, link);
+        (reach, self.with(|state, _| state.sources.get(address).copied().flatten()))
+    }
+
     /// Interprets the kernel's refusal to reach a host that seemed reachable: returns whether the path may come back.
     pub fn is_interrupted(&self, address: &Address) -> bool {
         self.with(|state, now| {

@@ -270,6 +270,7 @@ impl Looker {
             ports: ports.clone(),
             first: first.to_vec(),
             timing: *timing,
+            by_syn: look.method.allows_syns(),
             max_in_flight: self.config.max_in_flight,
             max_retries: None,
             max_rate: None,

@@ -177,6 +177,7 @@ impl PortProber {
             ports: PortSet::from_ranges([(port, port)]),
             first: Vec::new(),
             timing,
+            by_syn: false,
             max_in_flight: config.max_in_flight,
             max_retries: None,
             max_rate: None,

@@ -230,6 +230,7 @@ struct Driver<P> {
     probes: Vec<Probe>,
     replies: Vec<Reply>,
     events: Vec<Event>,
+    told_syns_lost: bool,
 }
 
 impl<P: Prober> Driver<P> {
@@ -255,6 +256,7 @@ impl<P: Prober> Driver<P> {
             probes: Vec::new(),
             replies: Vec::new(),
             events: Vec::new(),
+            told_syns_lost: false,
         }
     }
 
@@ -297,6 +299,7 @@ impl<P: Prober> Driver<P> {
                     job.up.send_replace(true);
                 }
             }
+            Event::SynsLost(_) => self.tell_syns_lost(),
             Event::Finished(id, report) => {
                 let Some(job) = self.jobs.remove(&id) else { return };
                 self.tickets.remove(&job.ticket);
@@ -312,6 +315,16 @@ impl<P: Prober> Driver<P> {
                 job.publish(counts, stored.into_iter().flat_map(|report| report.open_ports()));
                 let _ = job.report.send(*report); // its ticket may have been dropped
             }
+        }
+    }
+
+    /// Logs once that SYNs are lost: a firewall that drops them does so for every host.
+    fn tell_syns_lost(&mut self) {
+        if !std::mem::replace(&mut self.told_syns_lost, true) {
+            tracing::info!(
+                "SYNs stay unanswered where connects are answered: does this machine's firewall drop packets of raw \
+                 sockets? Probing by connects"
+            );
         }
     }
 

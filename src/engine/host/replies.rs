@@ -33,18 +33,36 @@ impl ActiveHost {
         flight.timeout.into_iter().for_each(|timeout| _ = self.slots.remove(&(timeout, reply.id)));
         if flight.purpose == Purpose::Canary {
             self.responsiveness.canary_back();
+        } else if flight.purpose == Purpose::Trial {
+            self.syns.trial_back();
         } else if let Some(answered) = reply.outcome.is_answer() {
             // A canary probes a port that answers, which says nothing about the others.
             self.expected.note(!answered);
         }
+        if flight.by_syn && reply.outcome.is_answer() == Some(true) {
+            self.syns.answered();
+        }
         match reply.outcome {
-            Outcome::Accepted => self.answered(&flight, reply, Mark::Open, used, events),
+            Outcome::SynAck if matches!(flight.purpose, Purpose::Port(_)) => {
+                self.half_opened(&flight, reply, used, events);
+            }
+            Outcome::SynAck | Outcome::Accepted => self.answered(&flight, reply, Mark::Open, used, events),
             Outcome::Refused => self.answered(&flight, reply, Mark::Closed, used, events),
             Outcome::Unreachable(reason) => {
                 self.answered(&flight, reply, Mark::unreachable(reason), used, events);
             }
             Outcome::Silent => self.silent(&flight, reply, used, events),
             Outcome::NoNeighbour => self.no_neighbour(&flight, reply.ended, events),
+            Outcome::Local(LocalError::Denied) if flight.by_syn => {
+                self.faults.not_made();
+                self.run_of(&flight).into_iter().for_each(|run| run.returned(flight.port, flight.purpose));
+                self.give_up_syns(&flight, events);
+            }
+            // Connects go on meanwhile, so the trial's own error must not hold them up.
+            Outcome::Local(_) if flight.purpose == Purpose::Trial => {
+                self.faults.not_made();
+                self.syn_lost(&flight, events);
+            }
             Outcome::Local(error) => self.fault(&flight, error, reply.ended, events),
             Outcome::NotStarted => {
                 self.streak.stayed(flight.launched);
@@ -97,6 +115,43 @@ impl ActiveHost {
                 self.canary_lost(flight.port, reply.ended);
             }
         }
+        if flight.purpose == Purpose::Trial && !matches!(mark, Mark::Open | Mark::Closed) {
+            self.syn_lost(flight, events);
+        }
+    }
+
+    /// A bare SYN was answered by a SYN-ACK: a sign of life, but no verdict yet.
+    fn half_opened(&mut self, flight: &ProbeInFlight, reply: &Reply, used: usize, events: &mut Vec<Event>) {
+        self.faults.clear();
+        if !flight.woke {
+            self.rtt.sample(reply.ended.since(reply.started));
+        }
+        self.alive(reply.ended, Some((flight.port, Mark::Open)), events);
+        self.window.grow(used);
+        if let Some(run) = self.run_of(flight) {
+            run.note_answer(reply.ended);
+            run.half_opened(flight.port, flight.purpose);
+        }
+    }
+
+    /// SYNs are lost that connects show to be answered: connects ask from now on, those ports included that stayed
+    /// silent since the last sign of life.
+    fn give_up_syns(&mut self, flight: &ProbeInFlight, events: &mut Vec<Event>) {
+        if self.syns.give_up() {
+            self.tell_syns_lost(flight, events);
+        }
+    }
+
+    /// A trial or a canary by SYN stayed unanswered.
+    fn syn_lost(&mut self, flight: &ProbeInFlight, events: &mut Vec<Event>) {
+        if flight.by_syn && self.syns.lost() {
+            self.tell_syns_lost(flight, events);
+        }
+    }
+
+    fn tell_syns_lost(&mut self, flight: &ProbeInFlight, events: &mut Vec<Event>) {
+        self.runs.iter_mut().for_each(RunningJob::forget_silence);
+        events.push(Event::SynsLost(flight.job));
     }
 
     fn silent(&mut self, flight: &ProbeInFlight, reply: &Reply, used: usize, events: &mut Vec<Event>) {
@@ -105,7 +160,11 @@ impl ActiveHost {
         match flight.purpose {
             // The kernel would have reported it if ARP had failed.
             Purpose::Canary if !self.responsiveness.has_canary() => self.alive(reply.ended, None, events),
-            Purpose::Canary => self.canary_lost(flight.port, reply.ended),
+            Purpose::Canary => {
+                self.canary_lost(flight.port, reply.ended);
+                self.syn_lost(flight, events);
+            }
+            Purpose::Trial => self.syn_lost(flight, events),
             Purpose::Check(_) => {
                 let resolved = self.run_of(flight).is_some_and(RunningJob::check_silent);
                 // If a port is known to answer, that one was probed, and silence proves nothing.
@@ -191,6 +250,8 @@ impl ActiveHost {
         }
         let silence = self.responsiveness.heard(now, port);
         let lost = silence.lost;
+        // A connect was answered and the last canary by SYN was not: the silence of SYNs means nothing.
+        let doubts_syns = self.syns.is_doubtful();
         if self.backoff.note_silence(silence, !self.is_paced(), now) {
             self.apply_backoff(now);
         }
@@ -199,7 +260,9 @@ impl ActiveHost {
             if run.note_sign_of_life() {
                 events.push(Event::HostUp(run.id()));
             }
-            if lost < OUTAGE {
+            if lost < OUTAGE && doubts_syns {
+                run.forget_silence();
+            } else if lost < OUTAGE {
                 run.trust_silence();
             } else if run.is_scanning() && !run.distrust_silence() {
                 given_up.push(run.id());

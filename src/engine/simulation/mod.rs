@@ -10,6 +10,7 @@ mod flaps;
 mod properties;
 mod protection;
 mod scenarios;
+mod syns;
 mod worlds;
 
 use std::{
@@ -54,6 +55,10 @@ struct Troubles {
     hiccup: Option<u64>,
     /// The firewall blocks connects to this port.
     blocked: Option<u16>,
+    /// The firewall drops bare SYNs from then on.
+    drops_syns: Option<Moment>,
+    /// The firewall refuses to send bare SYNs.
+    denies_syns: bool,
 }
 
 /// An event in the network or the kernel.
@@ -73,6 +78,7 @@ enum Happening {
 struct Socket {
     host: usize,
     port: u16,
+    by_syn: bool,
     started: Moment,
     give_up: Duration,
     reply_within: Duration,
@@ -90,6 +96,8 @@ struct World {
     by_address: HashMap<Address, usize>,
     /// How the hosts are reached.
     link: Link,
+    /// Whether jobs may ask by bare SYNs.
+    by_syn: bool,
     troubles: Troubles,
     wire: Wire,
     rng: Rng,
@@ -113,6 +121,9 @@ struct World {
     reports: BTreeMap<JobId, HostReport>,
     most_sockets: usize,
     launched: u64,
+    /// Bare SYNs among them, and the jobs for which they were given up.
+    syns: u64,
+    syns_lost: Vec<JobId>,
     /// When the unanswered probes left: each is an entry in a firewall's connection table.
     unanswered: Vec<Moment>,
 }
@@ -163,6 +174,9 @@ impl World {
             hosts,
             by_address,
             link: Link::OnLink,
+            by_syn: false,
+            syns: 0,
+            syns_lost: Vec::new(),
             troubles: Troubles::default(),
             wire: Wire::new(),
             rng: Rng::with_seed(mix(!seed)),
@@ -192,6 +206,7 @@ impl World {
             ports: ports.parse().unwrap(),
             first: Vec::new(),
             timing: Timing::T3,
+            by_syn: self.by_syn,
             max_in_flight: 50,
             max_retries: None,
             max_rate: None,
@@ -252,6 +267,7 @@ impl World {
         for event in events {
             match event {
                 Event::HostUp(job) => self.up.push(job),
+                Event::SynsLost(job) => self.syns_lost.push(job),
                 Event::Finished(job, report) => {
                     assert!(self.jobs.remove(&job).is_some(), "finished twice, or never submitted");
                     assert!(self.engine.progress(job).is_none());
@@ -303,8 +319,9 @@ impl World {
         let started = if hiccup { probe.start_by + Duration::from_millis(1) } else { self.now + late };
         let reach = self.wire.reach(probe, started);
         let passage = if let Reach::Open(passage) = reach { passage } else { Passage::LOCAL };
-        let &Probe { port, give_up, reply_within, .. } = probe;
-        let socket = Socket { host, port, started, give_up, reply_within, passage, open: false };
+        let &Probe { port, by_syn, give_up, reply_within, .. } = probe;
+        self.syns += u64::from(by_syn);
+        let socket = Socket { host, port, by_syn, started, give_up, reply_within, passage, open: false };
         self.sockets.insert(probe.id, socket);
         self.hosts[host].sockets += 1;
         let towards = self.hosts[host].sockets;
@@ -338,7 +355,7 @@ impl World {
         if started > probe.start_by {
             return Some(Outcome::NotStarted);
         }
-        if self.troubles.blocked == Some(probe.port) {
+        if self.troubles.blocked == Some(probe.port) || (probe.by_syn && self.troubles.denies_syns) {
             return Some(Outcome::Local(LocalError::Denied));
         }
         let (fault, share, until) = self.troubles.fault.unwrap_or((LocalError::Other, 0.0, Moment::ZERO));
@@ -355,19 +372,30 @@ impl World {
                 let Some(socket) = self.sockets.get(&id) else { return };
                 let (host, port, started, give_up) =
                     (socket.host, socket.port, socket.started, socket.give_up);
-                // The carrier is gone, and ARP fails.
+                let by_syn = socket.by_syn;
+                if by_syn && self.troubles.drops_syns.is_some_and(|from| from <= at) {
+                    return;
+                }
+                // The carrier is gone, and ARP fails, of which a bare SYN learns nothing.
                 if !self.hosts[host].is_neighbour(at) || !self.wire.carries(at) {
                     let fails = self.arp_fails(host, at);
-                    return self.plan(fails, Happening::End(id, Outcome::NoNeighbour));
+                    if !by_syn {
+                        self.plan(fails, Happening::End(id, Outcome::NoNeighbour));
+                    }
+                    return;
                 }
                 if let Some((due, outcome)) = self.hosts[host].receive(id, port, at) {
-                    self.plan(due, Happening::End(id, outcome));
+                    let told = match outcome {
+                        Outcome::Accepted if by_syn => Outcome::SynAck,
+                        outcome => outcome,
+                    };
+                    self.plan(due, Happening::End(id, told));
                     if outcome == Outcome::Accepted {
                         self.plan(due, Happening::Close(id, host, port));
                     }
                 }
                 let after = RETRANSMITS.get(usize::from(number)).map(|&after| Duration::from_secs(after));
-                if let Some(after) = after.filter(|&after| after < give_up) {
+                if let Some(after) = after.filter(|&after| after < give_up && !by_syn) {
                     self.plan(started + after, Happening::Syn(id, number + 1));
                 }
             }

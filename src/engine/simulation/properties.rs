@@ -80,12 +80,13 @@ fn liveness() -> impl Strategy<Value = Liveness> {
 
 fn a_job() -> impl Strategy<Value = HostJob> {
     let first = prop::collection::vec(any::<u16>(), 0..5);
-    let how = (timing(), 1_u16..120, liveness(), link());
-    (how, first).prop_map(|((timing, max_in_flight, liveness, link), first)| HostJob {
+    let how = (timing(), 1_u16..120, liveness(), link(), any::<bool>());
+    (how, first).prop_map(|((timing, max_in_flight, liveness, link, by_syn), first)| HostJob {
         address: "192.0.2.1".parse().unwrap(),
         ports: format!("1-{PORTS}").parse().unwrap(),
         first,
         timing,
+        by_syn,
         max_in_flight,
         max_retries: None,
         max_rate: None,

@@ -33,7 +33,7 @@ const FAULTS: &[(Errno, LocalError, &str)] = &[
 ];
 
 /// What a fault is called that was met before anything could be sent.
-pub(super) fn local_error(error: &io::Error) -> LocalError {
+pub(in crate::net) fn local_error(error: &io::Error) -> LocalError {
     let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
     FAULTS.iter().find(|(known, ..)| *known == errno).map_or(LocalError::Other, |&(_, fault, _)| fault)
 }

@@ -28,6 +28,9 @@ use crate::{
 /// The token of the waker; sockets have their slot's index, which never gets there.
 const WAKE: Token = Token(usize::MAX);
 
+/// The token of what the thread watches beside its sockets.
+const BESIDE: Token = Token(usize::MAX - 1);
+
 /// Readiness events taken from the kernel at once.
 const EVENTS: usize = 256;
 
@@ -59,6 +62,8 @@ pub(super) struct Sockets {
     replies: Vec<Reply>,
     /// By when the driver is to know of the replies, of those included that the thread has taken.
     announce_by: Option<Moment>,
+    /// Whether what is watched beside the sockets has become readable.
+    is_beside: bool,
 }
 
 /// A socket and its use.
@@ -113,6 +118,7 @@ impl Sockets {
             deadlines: BTreeSet::new(),
             replies: Vec::new(),
             announce_by: None,
+            is_beside: false,
         };
         Ok((sockets, waker))
     }
@@ -129,6 +135,12 @@ impl Sockets {
     /// waker is used. Returns whether the driver has something to do: after one of the last two, or if replies cannot
     /// wait any longer.
     pub(super) fn wait(&mut self, until: Option<Moment>) -> bool {
+        let is_woken = self.sleep(until);
+        is_woken || until.is_some_and(|until| until <= self.clock.now()) || self.must_announce()
+    }
+
+    /// Sleeps as [`wait`](Self::wait) does, and returns whether the waker was used.
+    pub(super) fn sleep(&mut self, until: Option<Moment>) -> bool {
         let timeout = self.wake_by(until).map(|wake_by| self.clock.now().until(wake_by));
         match self.poll.poll(&mut self.events, timeout) {
             Ok(()) => {}
@@ -140,13 +152,26 @@ impl Sockets {
         for event in &events {
             match event.token() {
                 WAKE => is_woken = true,
+                BESIDE => self.is_beside = true,
                 Token(key) => self.look_at(key),
             }
         }
         self.events = events;
-        let now = self.clock.now();
-        self.expire(now);
-        is_woken || until.is_some_and(|until| until <= now) || self.must_announce()
+        self.expire(self.clock.now());
+        is_woken
+    }
+
+    /// Watches another socket, too, until it is closed: a wait ends when something arrives there.
+    ///
+    /// # Errors
+    /// Fails for lack of memory.
+    pub(super) fn watch_beside(&self, socket: &Socket) -> io::Result<()> {
+        self.poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), BESIDE, Interest::READABLE)
+    }
+
+    /// Whether something has arrived there since the last call. It is told once: read all.
+    pub(super) fn take_beside(&mut self) -> bool {
+        std::mem::take(&mut self.is_beside)
     }
 
     /// Whether the driver is to know of the replies now.

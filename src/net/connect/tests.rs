@@ -31,6 +31,8 @@ fn probe(id: u64, address: &str, port: u16, give_up: Duration) -> Probe {
         address,
         link: Link::Routed,
         port,
+        by_syn: false,
+        attempt: 0,
         start_by: LATER,
         give_up,
         reply_within: Duration::ZERO,

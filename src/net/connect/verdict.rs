@@ -159,7 +159,7 @@ fn own_address(peer: SocketAddr) -> Option<IpAddr> {
 }
 
 /// Interprets an ICMP message about the port. `own`: this machine generated it in response to its own SYN.
-fn meaning(origin: u8, kind: u8, code: u8, own: bool) -> Outcome {
+pub(in crate::net) fn meaning(origin: u8, kind: u8, code: u8, own: bool) -> Outcome {
     let reason = match (origin, kind, code) {
         // RFC 792, RFC 1122 3.2.2.1, RFC 1812 5.2.7.1
         (SO_EE_ORIGIN_ICMP, 3, 0) => Reason::NetUnreach,

@@ -1,7 +1,7 @@
 //! The messages between the agenda and its caller.
 
 use super::Scope;
-use crate::model::{Device, DeviceKey, PortSet, ScanId, ScanKind, ScanStatus, Timing};
+use crate::model::{Device, DeviceKey, PortSet, ProbeMethod, ScanId, ScanKind, ScanStatus, Timing};
 
 /// Identifies a run for as long as the agenda lives. The store's [`ScanId`] comes with the first write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,6 +62,8 @@ pub struct Look {
     pub scope: Scope,
     /// How fast to scan.
     pub timing: Timing,
+    /// How ports are asked.
+    pub method: ProbeMethod,
 }
 
 /// How a look ended.

@@ -11,7 +11,9 @@ use super::{
 };
 use crate::{
     config::{ScannerConfig, ScannerPorts, Targets},
-    model::{Address, Device, Endpoint, Mac, Moment, PortSet, ScanId, ScanKind, ScanStatus, Timing},
+    model::{
+        Address, Device, Endpoint, Mac, Moment, PortSet, ProbeMethod, ScanId, ScanKind, ScanStatus, Timing,
+    },
 };
 
 /// The shortest deadline. A run ends after twice its interval, but never before a day has passed: a /24 of silent
@@ -59,6 +61,7 @@ pub(super) struct Run {
     /// The ports of single endpoints, which replace the run's and those of the device's own rule.
     pub(super) exact: HashMap<Endpoint, PortSet>,
     pub(super) timing: Timing,
+    pub(super) method: ProbeMethod,
     /// The order that a user gave for it, if any.
     pub(super) order: Option<Order>,
     pub(super) began: Moment,
@@ -96,6 +99,7 @@ impl Run {
             skips_fresh: None,
             exact: HashMap::new(),
             timing: config.timing,
+            method: config.method,
             order: None,
             began: now,
             deadline: now + (config.interval * 2).max(MIN_DEADLINE),
@@ -125,6 +129,8 @@ impl Run {
             targets: Targets::List(Vec::new()),
             ports: ScannerPorts::Listed(ports),
             timing: Timing::T3,
+            // A second look is not to share a fault of the first.
+            method: ProbeMethod::Connect,
         };
         let mut run = Self::new(&config, ScanKind::Confirm, now);
         run.exact = due.iter().map(|(device, ports)| (device.endpoint(), ports.clone())).collect();

@@ -211,6 +211,7 @@ impl Agenda {
         let run = &self.runs[&id];
         let rule = self.config.rule_for(&device);
         let timing = rule.and_then(|rule| rule.timing).unwrap_or(run.timing);
+        let method = run.method;
         let (ports, scope) = match run.exact.get(&queued.endpoint()) {
             Some(exact) => (exact.clone(), Scope::Exact),
             None => (self.ports_in(run.scope, &run.ports, &device), run.scope),
@@ -229,7 +230,7 @@ impl Agenda {
         if let Some(run) = self.runs.get_mut(&id) {
             run.in_progress += 1;
         }
-        Look { id: look, scan, device, ports, scope, timing }
+        Look { id: look, scan, device, ports, scope, timing, method }
     }
 
     /// Leaves out the devices of scheduled looks at the commonest ports that have a result which is new enough, or

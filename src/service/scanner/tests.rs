@@ -26,6 +26,7 @@ fn job(ports: PortSet) -> HostJob {
         ports,
         first: Vec::new(),
         timing: Timing::T5,
+        by_syn: false,
         max_in_flight: 256,
         max_retries: Some(0),
         max_rate: None,

@@ -93,6 +93,13 @@ impl KernelHost {
         self.open.clone()
     }
 
+    /// Its TCP sockets in this state, in the kernel's hexadecimal: `03` is half open.
+    pub fn in_state(&self, state: &str) -> usize {
+        let path = format!("/proc/self/task/{}/net/tcp", self.inside);
+        let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+        text.lines().skip(1).filter(|line| line.split_whitespace().nth(3) == Some(state)).count()
+    }
+
     /// The SYNs that it has answered, by its kernel's counters (RFC 4022): refused, accepted, and accepted
     /// but given up by the scanner before it said so. It loses none: the wire is a queue of this machine.
     pub fn syns(&self) -> u64 {

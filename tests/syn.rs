@@ -1,0 +1,223 @@
+//! `scan -sS` and `method = "auto"`: SYNs ask where they get through, and what is found is what connects find.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::{Ipv4Addr, TcpListener},
+    process::Command,
+    time::Duration,
+};
+
+use rstest::rstest;
+use serde_json::Value;
+use testkit::Ports;
+
+use crate::{
+    harness::{Finished, LONG, NO_IDENTIFICATION, Portscan, found, scanner, static_feed},
+    lab::{KernelHost, Lab, Switch, namespace},
+};
+
+const WITHIN: Duration = Duration::from_secs(240);
+
+/// These ports, and every open port of the lab.
+fn ports(lab: &Lab, last: u16) -> Ports {
+    let open: Vec<Ports> = lab.hosts().map(|host| host.open_ports()).collect();
+    open.iter().flat_map(Ports::iter).chain(1..=last).collect()
+}
+
+fn truth(lab: &Lab, scanned: &Ports) -> BTreeMap<Ipv4Addr, Ports> {
+    let seen = |open: Ports| open.iter().filter(|&port| scanned.contains(port)).collect();
+    lab.truth().into_iter().map(|(address, open)| (address, seen(open))).collect()
+}
+
+/// Connects that this network's kernel has begun (RFC 4022, `tcpActiveOpens`): bare SYNs are none.
+fn connects() -> u64 {
+    let text = fs::read_to_string("/proc/thread-self/net/snmp").unwrap();
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("Tcp: "));
+    let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
+    let mut pairs = names.split(' ').zip(values.split(' '));
+    pairs.find(|(name, _)| *name == "ActiveOpens").unwrap().1.parse().unwrap()
+}
+
+fn run(portscan: &Portscan, options: &[&str], scanned: &Ports, hosts: &[String]) -> Finished {
+    let scanned = scanned.to_string();
+    let mut arguments = vec!["scan", "-v", "-n", "--json", "-p", &scanned];
+    arguments.extend(options);
+    arguments.extend(hosts.iter().map(String::as_str));
+    portscan.run(&arguments, WITHIN)
+}
+
+/// Scans all devices of the lab; fails if the scan harmed one or touched other addresses.
+fn scan(lab: &Lab, scanned: &Ports, options: &[&str]) -> (Value, String) {
+    let hosts: Vec<String> = lab.hosts().map(|host| host.address().to_string()).collect();
+    let ended = run(&Portscan::new(lab, ""), options, scanned, &hosts);
+    for host in lab.hosts() {
+        let (stats, address) = (host.stats(), host.address());
+        assert_eq!((stats.payload, stats.left_open), (0, 0), "{address}: {stats:?}");
+        let paced = !options.iter().any(|option| ["-T4", "-T5"].contains(option));
+        assert!(!paced || (stats.peak_100ms <= 30 && stats.peak_1s <= 300), "{address}: {stats:?}");
+    }
+    assert_eq!(lab.outside(), Default::default(), "no packet went to other addresses");
+    (ended.json(), ended.stderr)
+}
+
+/// Probes that were made, of all hosts.
+fn syns(lab: &Lab) -> usize {
+    lab.hosts().map(|host| host.stats().syns).sum()
+}
+
+#[test]
+fn a_mixed_lan_is_seen_as_it_is() {
+    let lab = Lab::enter("forty");
+    let scanned = ports(&lab, 1200);
+    let before = connects();
+    let (document, _) = scan(&lab, &scanned, &["-sS"]);
+    assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
+    assert_eq!(document["scan"]["status"], "complete");
+    let (connects, syns) = (connects() - before, syns(&lab) as u64);
+    assert!(connects * 3 < syns, "{connects} connects, {syns} SYNs");
+}
+
+#[rstest]
+#[case("loss-1", "-T3")]
+#[case("wifi", "-T4")]
+#[case("rejecting", "-T4")]
+#[case("policer", "-T4")]
+#[case("backlog", "-T4")]
+#[case("gadget-45", "-T3")]
+fn no_kind_of_host_hides_an_open_port(#[case] name: &str, #[case] timing: &str) {
+    let lab = Lab::enter(name);
+    let scanned = ports(&lab, 1000);
+    let (document, _) = scan(&lab, &scanned, &["-sS", timing]);
+    assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
+}
+
+#[test]
+fn small_packets_get_through_a_small_mtu() {
+    let lab = Lab::enter("near");
+    namespace::ip(&["link", "set", namespace::INTERFACE, "mtu", "576"]);
+    let scanned = ports(&lab, 1000);
+    let before = connects();
+    let (document, _) = scan(&lab, &scanned, &["-sS"]);
+    assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
+    assert!(connects() - before < 200);
+}
+
+/// A host that is a kernel: its own count of half-open connections is the judge.
+#[test]
+fn a_kernel_is_left_without_half_open_connections() {
+    let open: Ports = "22,80,443,8080".parse().unwrap();
+    let host = KernelHost::enter(&open);
+    let before = connects();
+    let scanned: Ports = (1..=20_000).collect();
+    let ended =
+        run(&Portscan::beside_kernel(&host, ""), &["-sS", "-T5"], &scanned, &[host.address().to_string()]);
+    assert_eq!(found(&ended.json(), &scanned), BTreeMap::from([(host.address(), open)]));
+    let connects = connects() - before;
+    // The liveness check, what left before a SYN was answered, and the confirmations.
+    assert!(connects < 500, "{connects} connects");
+    // 03: SYN_RECV. A kernel that gets no RST keeps it for a minute.
+    assert_eq!(host.in_state("03"), 0);
+}
+
+#[test]
+fn without_the_capability_syns_are_an_error_and_auto_connects() {
+    let lab = Lab::enter("near");
+    let scanned = ports(&lab, 300);
+    let hosts: Vec<String> = lab.hosts().map(|host| host.address().to_string()).collect();
+    let portscan = Portscan::new(&lab, "").unprivileged();
+    let refused = run(&portscan, &["-sS"], &scanned, &hosts);
+    assert_eq!(refused.status.code(), Some(1), "{}", refused.stderr);
+    assert!(refused.stderr.contains("setcap cap_net_raw+p"), "{}", refused.stderr);
+    assert_eq!(syns(&lab), 0, "nothing is probed otherwise than asked");
+    let ended = run(&portscan, &["--method", "auto"], &scanned, &hosts);
+    assert_eq!(found(&ended.json(), &scanned), truth(&lab, &scanned));
+    assert_eq!(ended.stderr.matches("probing by connects").count(), 1, "{}", ended.stderr);
+}
+
+#[test]
+fn this_machine_is_probed_by_connects() {
+    let lab = Lab::enter("near");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let scanned: Ports = [port, port - 1].into_iter().collect();
+    let ended = run(&Portscan::new(&lab, ""), &["-sS"], &scanned, &["127.0.0.1".to_owned()]);
+    assert_eq!(
+        found(&ended.json(), &scanned),
+        [("127.0.0.1".parse().unwrap(), [port].into_iter().collect())].into()
+    );
+}
+
+/// Has the firewall of the calling thread's network drop packets of a bare SYN's length, 44 octets: a connect's is longer.
+fn drop_bare_syns(chain: &str) {
+    let arguments = ["-A", chain, "-p", "tcp", "-m", "length", "--length", "44", "-j", "DROP"];
+    let status = Command::new("iptables").args(arguments).status().expect("iptables is installed");
+    assert!(status.success(), "iptables {arguments:?}");
+}
+
+const SYNS_LOST: &str = "SYNs stay unanswered where connects are answered";
+
+#[test]
+fn a_firewall_that_refuses_to_send_bare_syns_hides_nothing() {
+    let lab = Lab::enter("near");
+    drop_bare_syns("OUTPUT");
+    let scanned = ports(&lab, 1000);
+    let (document, log) = scan(&lab, &scanned, &["-sS"]);
+    assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
+    assert_eq!(log.matches(SYNS_LOST).count(), 1, "{log}");
+}
+
+#[test]
+fn a_firewall_that_swallows_bare_syns_hides_nothing() {
+    let lan = Switch::enter("10.78.0.254/24");
+    let node = lan.plug("10.78.0.5/24");
+    // Where it stands makes no difference: they leave and are never answered.
+    node.within(|| drop_bare_syns("INPUT"));
+    let _listener = node.within(|| TcpListener::bind("0.0.0.0:8080").unwrap());
+    let scanned: Ports = (1..=3000).chain([8080]).collect();
+    let ended =
+        run(&Portscan::on(&node, "127.0.0.1", ""), &["-sS", "-T4"], &scanned, &["10.78.0.5".to_owned()]);
+    assert_eq!(
+        found(&ended.json(), &scanned),
+        [("10.78.0.5".parse().unwrap(), "8080".parse().unwrap())].into()
+    );
+    assert_eq!(ended.json()["hosts"][0]["default_state"], "closed");
+}
+
+#[test]
+fn a_bridge_carries_syns() {
+    let lan = Switch::enter("10.78.0.254/24");
+    let node = lan.plug("10.78.0.5/24");
+    let _listeners = node.within(|| [22, 8080].map(|port| TcpListener::bind(("0.0.0.0", port)).unwrap()));
+    let scanned: Ports = (1..=1000).chain([8080]).collect();
+    let before = connects();
+    let portscan = Portscan::on(&node, "127.0.0.1", "");
+    let ended = run(&portscan, &["-sS", "-T4"], &scanned, &["10.78.0.5".to_owned()]);
+    assert_eq!(
+        found(&ended.json(), &scanned),
+        [("10.78.0.5".parse().unwrap(), "22,8080".parse().unwrap())].into()
+    );
+    let connects = connects() - before;
+    assert!(connects < 300, "{connects} connects");
+}
+
+#[test]
+fn the_appliance_scans_by_syns_if_told_to() {
+    let lab = Lab::enter("near");
+    let scanners = scanner("lan", "1d", "1-2000") + "method = \"auto\"\n";
+    let config = static_feed(&lab) + NO_IDENTIFICATION + &scanners;
+    let before = connects();
+    let running = Portscan::new(&lab, &config).start();
+    running.wait_for_devices(lab.hosts().count(), LONG);
+    for host in lab.hosts() {
+        let found = running.open_ports(&host.mac().to_string()).unwrap_or_default();
+        let open: Ports = host.open_ports().iter().filter(|&port| port <= 2000).collect();
+        assert!(open.is_subset(&found), "{}: {found}", host.address());
+        let stats = host.stats();
+        assert!(stats.peak_100ms <= 30 && stats.peak_1s <= 300, "{stats:?}");
+        assert_eq!((stats.payload, stats.left_open), (0, 0), "{stats:?}");
+    }
+    running.stop();
+    let (connects, syns) = (connects() - before, syns(&lab) as u64);
+    assert!(connects * 2 < syns, "{connects} connects, {syns} SYNs");
+}
