@@ -25,16 +25,24 @@ pub enum Contestant {
     PortscanT4,
     #[value(name = "portscan-T5")]
     PortscanT5,
+    #[value(name = "portscan-sS-T4")]
+    PortscanSynT4,
+    #[value(name = "portscan-sS-T5")]
+    PortscanSynT5,
     #[value(name = "nmap-sT")]
     NmapConnect,
     #[value(name = "nmap-sS")]
     NmapSyn,
+    #[value(name = "nmap-sS-T5")]
+    NmapSynT5,
     #[value(name = "rustscan")]
     RustScan,
     #[value(name = "masscan")]
     Masscan,
     #[value(name = "floor")]
     Floor,
+    #[value(name = "syn-floor")]
+    SynFloor,
 }
 
 /// Where a contestant finds itself.
@@ -81,11 +89,15 @@ impl Contestant {
     fn program(self, place: &Place<'_>) -> Option<PathBuf> {
         let name = match self {
             // It is started in another directory.
-            Self::PortscanT3 | Self::PortscanT4 | Self::PortscanT5 => {
+            Self::PortscanT3
+            | Self::PortscanT4
+            | Self::PortscanT5
+            | Self::PortscanSynT4
+            | Self::PortscanSynT5 => {
                 return std::path::absolute(place.portscan).ok().filter(|file| file.is_file());
             }
-            Self::Floor => return std::env::current_exe().ok(),
-            Self::NmapConnect | Self::NmapSyn => "nmap",
+            Self::Floor | Self::SynFloor => return std::env::current_exe().ok(),
+            Self::NmapConnect | Self::NmapSyn | Self::NmapSynT5 => "nmap",
             Self::RustScan => "rustscan",
             Self::Masscan => "masscan",
         };
@@ -99,8 +111,11 @@ impl Contestant {
             Self::PortscanT3 => ("scan -T3 -n --json -p-", list(place)),
             Self::PortscanT4 => ("scan -T4 -n --json -p-", list(place)),
             Self::PortscanT5 => ("scan -T5 -n --json -p-", list(place)),
+            Self::PortscanSynT4 => ("scan -sS -T4 -n --json -p-", list(place)),
+            Self::PortscanSynT5 => ("scan -sS -T5 -n --json -p-", list(place)),
             Self::NmapConnect => ("-sT -T4 -n -Pn -p- -oG -", list(place)),
             Self::NmapSyn => ("-sS -T4 -n -Pn -p- -oG -", list(place)),
+            Self::NmapSynT5 => ("-sS -T5 -n -Pn -p- -oG -", list(place)),
             Self::RustScan => (
                 "--no-config --no-banner --scripts none -g -b 4500 -t 1500 --range 1-65535",
                 format!("-a {}", joined(place, ",")),
@@ -112,18 +127,25 @@ impl Contestant {
                 format!("--router-mac {} {}", place.hosts[0].1.to_lower(), joined(place, " ")),
             ),
             Self::Floor => ("floor", joined(place, " ")),
+            Self::SynFloor => {
+                ("syn-floor", format!("{} {} 10.77.0.1", place.hosts[0].0, place.hosts[0].1.to_lower()))
+            }
         };
         fixed.split(' ').chain(hosts.split(' ')).map(str::to_owned).collect()
     }
 
     fn found(self, printed: &str) -> Found {
         match self {
-            Self::PortscanT3 | Self::PortscanT4 | Self::PortscanT5 => {
+            Self::PortscanT3
+            | Self::PortscanT4
+            | Self::PortscanT5
+            | Self::PortscanSynT4
+            | Self::PortscanSynT5 => {
                 outputs::portscan(&serde_json::from_str(printed).expect("a JSON document"))
             }
-            Self::NmapConnect | Self::NmapSyn => outputs::nmap(printed),
+            Self::NmapConnect | Self::NmapSyn | Self::NmapSynT5 => outputs::nmap(printed),
             // What the floor prints is RustScan's, for it has nothing better to say.
-            Self::RustScan | Self::Floor => outputs::rustscan(printed),
+            Self::RustScan | Self::Floor | Self::SynFloor => outputs::rustscan(printed),
             Self::Masscan => outputs::masscan(printed),
         }
     }

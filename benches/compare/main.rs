@@ -6,6 +6,7 @@
 //! | `contestant` | the scanners, how they are started, what they say they found |
 //! | `timed` | one command, its time, processor and memory |
 //! | `floor` | the least that a scan by connecting costs |
+//! | `syn_floor` | the least that a scan by SYNs costs |
 //! | `files` | where the tables are kept |
 //! | `machine` | what it was measured on |
 //!
@@ -25,6 +26,7 @@ mod contestant;
 mod files;
 mod floor;
 mod machine;
+mod syn_floor;
 mod target;
 mod timed;
 
@@ -63,6 +65,8 @@ enum Role {
     Timed(timed::Order),
     #[command(hide = true)]
     Floor(floor::Order),
+    #[command(hide = true)]
+    SynFloor(syn_floor::Order),
 }
 
 fn main() -> ExitCode {
@@ -70,6 +74,7 @@ fn main() -> ExitCode {
     match &arguments.role {
         Some(Role::Timed(order)) => return timed::run(order),
         Some(Role::Floor(order)) => return floor::run(order),
+        Some(Role::SynFloor(order)) => return syn_floor::run(order),
         None => {}
     }
     let mut results = if arguments.write { files::read() } else { Results::default() };

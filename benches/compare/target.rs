@@ -59,9 +59,30 @@ impl Target {
     pub fn contestants(self) -> &'static [Contestant] {
         use Contestant as C;
         match self {
-            Self::Near | Self::Wifi | Self::Silent | Self::Limited => {
-                &[C::Floor, C::PortscanT4, C::PortscanT5, C::NmapConnect, C::NmapSyn, C::RustScan, C::Masscan]
-            }
+            Self::Near => &[
+                C::Floor,
+                C::SynFloor,
+                C::PortscanT4,
+                C::PortscanT5,
+                C::PortscanSynT4,
+                C::PortscanSynT5,
+                C::NmapConnect,
+                C::NmapSyn,
+                C::NmapSynT5,
+                C::RustScan,
+                C::Masscan,
+            ],
+            Self::Wifi | Self::Silent | Self::Limited => &[
+                C::Floor,
+                C::PortscanT4,
+                C::PortscanT5,
+                C::PortscanSynT4,
+                C::PortscanSynT5,
+                C::NmapConnect,
+                C::NmapSyn,
+                C::RustScan,
+                C::Masscan,
+            ],
             // What portscan does unless told otherwise was made for these.
             Self::Gadget | Self::Gadget45 => &[
                 C::PortscanT3,
