@@ -73,7 +73,7 @@ fn a_receiver_that_fails_and_refuses_is_seen_and_handled_on_the_page() {
     reach_all_by_keyboard(&browser, "alerts");
 
     browser.find("button", hostile).click();
-    browser.wait_for_text("Dismissed.");
+    browser.wait_for_text("Acknowledged.");
     // Its row goes a moment later, and takes another row's buttons with it: those that remain are reused.
     browser.wait_until("the row is gone", || (!browser.text().contains("<b>no</b>")).then_some(()));
     status.store(200, Ordering::SeqCst);
@@ -84,6 +84,8 @@ fn a_receiver_that_fails_and_refuses_is_seen_and_handled_on_the_page() {
     });
     browser.find_reading("row", &[title, "phone", "delivered"]);
     browser.find_reading("row", &["<img src=x onerror=alert(1)>", "acknowledged"]);
+    browser.find("button", &format!("Acknowledge: {title}")).click();
+    browser.find_reading("row", &[title, "phone", "acknowledged"]);
     let seen = browser.end();
     assert!(seen.requests.iter().all(|url| url.starts_with(running.base())), "{:?}", seen.requests);
     running.stop();

@@ -4,14 +4,7 @@ import { count, span } from "./format.js";
 
 /** @typedef {{label: string, kind: "" | "warn" | "rogue" | "new", detail: string}} ChannelView */
 
-const STATES = {
-  idle: ["idle", ""],
-  delivering: ["delivering", "new"],
-  waiting: ["waiting", ""],
-  paused: ["paused", "warn"],
-  quiet: ["quiet", ""],
-  failing: ["failing", "rogue"],
-};
+const KINDS = { delivering: "new", paused: "warn", failing: "rogue" };
 
 /**
  * A channel of /v1/alerts: a word for its chip, the chip's class, and a sentence.
@@ -19,8 +12,7 @@ const STATES = {
  * @returns {ChannelView}
  */
 export function channelView(channel) {
-  const { state, next_seconds: next, failing_seconds: failing, error } = channel;
-  const [label, kind] = STATES[state] ?? [state, ""];
+  const { state, next_seconds: next, failing_seconds: failing, error, template_error: template } = channel;
   const soon = next === null ? "" : next > 0 ? `in ${span(next)}` : "now";
   const details = {
     idle: "everything is delivered",
@@ -31,7 +23,8 @@ export function channelView(channel) {
     failing: `for ${span(failing ?? 0)}${soon && `; tries again ${soon}`}`,
   };
   // An error outlasts its attempt until something is delivered: the owner may not have seen it.
-  return { label, kind, detail: [details[state], error].filter(Boolean).join(": ") };
+  const detail = [details[state], error, template && `sent in the built-in words: ${template}`];
+  return { label: state, kind: KINDS[state] ?? "", detail: detail.filter(Boolean).join(": ") };
 }
 
 /**

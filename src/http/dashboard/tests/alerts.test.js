@@ -19,6 +19,14 @@ test("an error is shown until something is delivered, and an unknown state as it
   assert.deepEqual(channelView({ ...channel, state: "resting" }), { label: "resting", kind: "", detail: "" });
 });
 
+test("that a template failed is shown with its reason", () => {
+  const view = channelView({ ...channel, template_error: "text: line 1 of the template: divided by zero" });
+  assert.equal(
+    view.detail,
+    "everything is delivered: sent in the built-in words: text: line 1 of the template: divided by zero",
+  );
+});
+
 test("what waits is counted", () => {
   assert.equal(waitingText(channel), "nothing");
   assert.equal(waitingText({ ...channel, pending: 1, oldest_seconds: 0 }), "1 event");

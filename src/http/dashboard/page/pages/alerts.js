@@ -1,4 +1,4 @@
-// Alerts: the channels and their tests, snoozes, the messages that a receiver refused, and the latest others.
+// Alerts: the channels and their tests, snoozes, the refused messages, and the latest others.
 
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { channelView, waitingText } from "../alerts.js";
@@ -12,13 +12,13 @@ import { rows } from "../parts/rows.js";
 import { since } from "../parts/time.js";
 import { fail, say } from "../parts/toast.js";
 
-/** The interval of requests, in milliseconds: the states of channels are no events. */
+/** In milliseconds: the states of channels are no events. */
 const AGAIN = 5_000;
 
-/** Messages that are shown at first, and with each further step. */
+/** Messages shown at first, and with each step. */
 const STEP = 50;
 
-/** How long a snooze may last, as the API takes it. */
+/** How long a snooze may last, for the API. */
 const LENGTHS = { "1h": "1 hour", "8h": "8 hours", "1d": "1 day", "7d": "7 days", "30d": "30 days" };
 
 /** @type {import("../main.js").Page} */
@@ -58,9 +58,9 @@ export default {
       if (!ok) throw new Error(`Refused again: ${answer}`);
       say("Delivered.");
     });
-    const dismiss = ({ id }) => act(async () => {
+    const acknowledge = ({ id }) => act(async () => {
       await send("POST", `v1/alerts/${id}/ack`);
-      say("Dismissed.");
+      say("Acknowledged.");
     });
 
     const snooze = act(async () => {
@@ -97,17 +97,18 @@ export default {
             ${rows("Refused messages", ["Message", "Channel", "Since", "Reason", "Actions"], parked.map((message) => [
               about(message), message.channel, since(message.time), message.reason ?? "",
               html`<div class="actions">
-                <button aria-label="Retry: ${message.title}" @click=${retry(message)}>Retry</button>
-                <button aria-label="Dismiss: ${message.title}" @click=${dismiss(message)}>Dismiss</button></div>`,
+                ${button("Retry", message, retry)} ${button("Dismiss", message, acknowledge)}</div>`,
             ]))}` : nothing}
           ${channels.length ? html`<h2>History</h2>
             <p class="muted">The latest 200 messages of each channel are kept.</p>
             ${history.length
               ? rows("Messages, the latest first", ["Message", "Channel", "Device", "State", "Time"],
-                  history.slice(0, most).map((message) =>
-                    [about(message), message.channel, device(message.device), message.state, since(message.time)]))
-              : html`<p>No message was delivered yet. Nothing is sent before the present state was accepted for the first
-                  time.</p>`}
+                  history.slice(0, most).map((message) => [
+                    about(message), message.channel, device(message.device),
+                    html`<div>${message.state}
+                      ${message.state === "delivered" ? button("Acknowledge", message, acknowledge) : nothing}</div>`,
+                    since(message.time)]))
+              : html`<p>No message yet. Nothing is sent before you accept the present state for the first time.</p>`}
             ${history.length > most
               ? html`<button @click=${() => ((most += STEP), place.redraw())}>Show older messages</button>`
               : nothing}` : nothing}`;
@@ -132,6 +133,9 @@ const list = (channels, tests, test) => rows(
     ];
   }),
 );
+
+const button = (label, message, action) =>
+  html`<button aria-label="${label}: ${message.title}" @click=${action(message)}>${label}</button>`;
 
 const answer = ({ ok, answer }) =>
   ok === undefined ? answer : `${ok ? "delivered" : "failed"}${answer && `: ${answer}`}`;
