@@ -6,6 +6,7 @@ mod mail;
 mod mqtt;
 mod receivers;
 
+mod summaries;
 use std::time::Duration;
 
 use rusqlite::Connection;

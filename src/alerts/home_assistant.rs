@@ -14,6 +14,9 @@ const RESOLVED: &str = "resolved";
 /// The same of a test.
 const TEST: &str = "test";
 
+/// The same of a summary.
+const SUMMARY: &str = "summary";
+
 /// What a button sends that is pressed, and the only thing that is done.
 const PRESS: &[u8] = b"PRESS";
 
@@ -175,7 +178,7 @@ impl MqttTopics {
 
 /// All that the event entity may tell of.
 fn event_types() -> Vec<&'static str> {
-    AlertKind::ALL.iter().map(|kind| kind.as_str()).chain([RESOLVED, TEST]).collect()
+    AlertKind::ALL.iter().map(|kind| kind.as_str()).chain([RESOLVED, TEST, SUMMARY]).collect()
 }
 
 impl ApplianceState {
@@ -223,6 +226,7 @@ mod tests {
             discovery: discovery.map(ToOwned::to_owned),
         };
         MqttTopics::new("a1", &broker)
+        None if message.is_summary() => SUMMARY,
     }
 
     #[test]
@@ -268,8 +272,9 @@ mod tests {
         };
         let trouble = origin.trouble(1, &["full".to_owned()], crate::model::AlertSeverity::High);
         let over = origin.trouble(2, &[], crate::model::AlertSeverity::High);
-        let kinds = [kind(&origin.test("ha", 1)), kind(&trouble), kind(&over)];
-        assert_eq!(kinds, ["test", "appliance", "resolved"]);
+        let summary = origin.summary("2026-11-29T08:00", "all as expected", "41 devices", true);
+        let kinds = [kind(&origin.test("ha", 1)), kind(&trouble), kind(&over), kind(&summary)];
+        assert_eq!(kinds, ["test", "appliance", "resolved", "summary"]);
         assert!(kinds.iter().all(|kind| event_types().contains(&kind.as_str())));
     }
 }

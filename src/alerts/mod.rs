@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `outbox.rs` | when which events are sent: grouping, retries, quiet hours |
 //! | `trouble.rs` | the same for the appliance's own trouble, which is a state and no event |
+//! | `summary.rs` | when a summary is due, and that each is sent once |
 //! | `payload.rs` | the request that carries a message over HTTP |
 //! | `home_assistant.rs` | the payload and the topics of MQTT, and what Home Assistant is told |
 //! | `line.rs` | the line that carries it to a syslog server |
@@ -22,6 +23,7 @@ mod payload;
 mod simulation;
 mod trouble;
 
+mod summary;
 pub use self::{
     home_assistant::{ApplianceState, MqttTopics, mqtt_payload},
     line::syslog_line,
@@ -30,3 +32,4 @@ pub use self::{
     payload::{HttpPayload, payload},
     trouble::{SavedTrouble, TroubleStep, TroubleWatch},
 };
+    summary::{SavedSummary, SummaryStep, SummaryWatch, WaitingSummary},

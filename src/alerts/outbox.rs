@@ -292,6 +292,11 @@ impl ChannelOutbox {
         }
     }
 
+    /// Whether a message has begun that is not delivered yet.
+    pub fn is_delivering(&self) -> bool {
+        self.message.is_some()
+    }
+
     /// Failed attempts at the present message.
     pub fn attempts(&self) -> u32 {
         self.attempts

@@ -74,6 +74,13 @@ fn channel(section: &mut Section<'_, '_>, names: &mut Vec<String>) -> Option<Cha
         }
     };
     let quiet = section.one("quiet", parse::quiet_hours);
+    let summary = section.one("summary", parse::summary_time);
+    if summary.zip(quiet).is_some_and(|(summary, quiet)| quiet.contains(summary.at)) {
+        section.fault_of(
+            "summary",
+            "this is within the quiet hours, in which nothing is sent; choose another time of day",
+        );
+    }
     let group = section.one("group", parse::duration).unwrap_or(GROUP);
     let burst = section.one("burst", parse::message_count).unwrap_or(BURST);
     let templates = MessageTemplates {
@@ -112,7 +119,19 @@ fn channel(section: &mut Section<'_, '_>, names: &mut Vec<String>) -> Option<Cha
         );
     }
     let name = name?;
-    Some(ChannelConfig { name, kind, url, token_file, sign_file, ca_file, templates, quiet, group, burst })
+    Some(ChannelConfig {
+        name,
+        kind,
+        url,
+        token_file,
+        sign_file,
+        ca_file,
+        templates,
+        quiet,
+        summary,
+        group,
+        burst,
+    })
 }
 
 fn rule(section: &mut Section<'_, '_>, names: &[String]) -> Option<AlertRule> {

@@ -3,7 +3,7 @@
 use std::{fmt, path::PathBuf, time::Duration};
 
 use hyper::http::uri::Authority;
-use jiff::civil::Time;
+use jiff::civil::{Time, Weekday};
 
 use super::{
     broker::MqttConfig,
@@ -33,6 +33,8 @@ pub struct ChannelConfig {
     pub templates: MessageTemplates,
     /// When messages are held; none is dropped.
     pub quiet: Option<QuietHours>,
+    /// When a summary is due, if the owner wants one.
+    pub summary: Option<SummaryTime>,
     /// How long a message waits for further events; default 30 s.
     pub group: Duration,
     /// The most messages within ten minutes, then one with all that waits; default 10.
@@ -129,6 +131,15 @@ pub struct QuietHours {
     pub from: Time,
     /// Its end, which is no longer part of it.
     pub until: Time,
+}
+
+/// When a summary is due, by the local time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SummaryTime {
+    /// The day of the week; `None`: every day.
+    pub weekday: Option<Weekday>,
+    /// The time of day.
+    pub at: Time,
 }
 
 /// Chooses alerts.
@@ -280,6 +291,28 @@ impl QuietHours {
 impl fmt::Display for QuietHours {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.from.strftime("%H:%M:%S"), self.until.strftime("%H:%M:%S"))
+    }
+}
+
+impl SummaryTime {
+    /// The days of the week, as the file names them.
+    pub const DAYS: [(&'static str, Weekday); 7] = [
+        ("monday", Weekday::Monday),
+        ("tuesday", Weekday::Tuesday),
+        ("wednesday", Weekday::Wednesday),
+        ("thursday", Weekday::Thursday),
+        ("friday", Weekday::Friday),
+        ("saturday", Weekday::Saturday),
+        ("sunday", Weekday::Sunday),
+    ];
+}
+
+impl fmt::Display for SummaryTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some((name, _)) = Self::DAYS.iter().find(|(_, day)| Some(*day) == self.weekday) {
+            write!(f, "{name} ")?;
+        }
+        self.at.strftime("%H:%M:%S").fmt(f)
     }
 }
 

@@ -47,7 +47,7 @@ use tracing::level_filters::LevelFilter;
 pub use self::{
     broker::{MqttConfig, MqttVersion},
     channel::{
-        AlertRule, ChannelConfig, ChannelKind, ChannelUrl, MailConfig, MailSecurity, QuietHours,
+        AlertRule, ChannelConfig, ChannelKind, ChannelUrl, MailConfig, MailSecurity, QuietHours, SummaryTime,
         SyslogFormat, WebhookShape,
     },
     check::{Finding, Machine, Severity, check},

@@ -13,7 +13,7 @@ use ipnet::{IpNet, Ipv4Net};
 use jiff::civil::Time;
 use tracing::level_filters::LevelFilter;
 
-use super::{ChannelUrl, DevicePattern, Discover, FeedUrl, QuietHours};
+use super::{ChannelUrl, DevicePattern, Discover, FeedUrl, QuietHours, SummaryTime};
 use crate::model::{
     Address, DurationError, Mac, PortSet, TargetSpec, ascii_name, canonical_net, one_line, parse_duration,
     parse_tag, without_secrets,
@@ -374,6 +374,15 @@ pub(super) fn quiet_hours(text: &str) -> Parsed<QuietHours> {
         ));
     }
     Ok(QuietHours { from, until })
+}
+
+/// When a summary is due: a local time of day, or a day of the week and one.
+pub(super) fn summary_time(text: &str) -> Parsed<SummaryTime> {
+    let Some((day, at)) = text.trim().split_once(' ') else {
+        return Ok(SummaryTime { weekday: None, at: time_of_day(text.trim())? });
+    };
+    let weekday = word(&day.to_ascii_lowercase(), "a day of the week", &SummaryTime::DAYS)?;
+    Ok(SummaryTime { weekday: Some(weekday), at: time_of_day(at.trim())? })
 }
 
 /// What people call a device, or why they ignore it: one line.

@@ -146,6 +146,7 @@ impl Config {
             writeln!(f, "group = {}\nburst = {}", duration(channel.group), channel.burst)?;
             channel.quiet.map_or(Ok(()), |quiet| writeln!(f, "quiet = {}", quoted(quiet)))?;
         }
+            channel.summary.map_or(Ok(()), |summary| writeln!(f, "summary = {}", quoted(summary)))?;
         for rule in &self.alerts {
             writeln!(f, "\n[[alert]]\nevents = {}", list(&rule.events))?;
             if !rule.devices.is_empty() {

@@ -142,6 +142,7 @@ type = "syslog"
 url = "tcp://[2001:db8::5]:601"
 format = "rfc3164"
 quiet = "22:00 - 07:00"
+summary = "Sunday 08:30"
 [[channel]]
 name = "ha"
 type = "mqtt"

@@ -11,7 +11,7 @@ use crate::model::{
 pub const MOST_LINES: usize = 20;
 
 /// The most characters of a device's name, which comes from the network.
-const MOST_NAME: usize = 60;
+pub(super) const MOST_NAME: usize = 60;
 
 /// The most characters of a list of ports.
 const MOST_PORTS: usize = 80;
@@ -235,7 +235,7 @@ fn moved(from: &Address) -> String {
 }
 
 /// `port 22/tcp`, or `ports 22,80/tcp`.
-fn listed(ports: &PortSet, protocol: &str) -> String {
+pub(super) fn listed(ports: &PortSet, protocol: &str) -> String {
     let word = if ports.len() == 1 { "port" } else { "ports" };
     let mut list = ports.to_string();
     if list.len() > MOST_PORTS {

@@ -1,6 +1,9 @@
 //! One message of each kind, to try a template on before it is needed.
 
-use super::message::{AlertChange, AlertMessage, Origin, PortExplanation};
+use super::{
+    message::{AlertChange, AlertMessage, Origin, PortExplanation},
+    summary::NetworkSummary,
+};
 use crate::model::{
     AdviceLevel, AlertKind, AlertSeverity, ChangeEvent, ChangeKind, DeviceKey, Mac, PortSet, Protocol,
 };
@@ -16,6 +19,7 @@ pub fn samples() -> Vec<(&'static str, AlertMessage)> {
     let opened = || ChangeKind::Opened(Protocol::Tcp, ports());
     let many = (0..MANY).map(|device| change(device, AlertKind::Unexpected, opened(), None)).collect();
     let trouble = ["the feed http://lanscan.local/... has not answered for 12 min".to_owned()];
+    let all = NetworkSummary { devices: 41, open: 312, ..NetworkSummary::default() };
     vec![
         ("unexpected", one(AlertKind::Unexpected, opened(), None)),
         ("missing", one(AlertKind::Missing, ChangeKind::Closed(Protocol::Tcp, ports()), None)),
@@ -23,6 +27,7 @@ pub fn samples() -> Vec<(&'static str, AlertMessage)> {
         ("resolved", one(AlertKind::Unexpected, ChangeKind::Closed(Protocol::Tcp, ports()), Some(40))),
         ("appliance", origin.trouble(1, &trouble, AlertSeverity::High)),
         ("digest", origin.message(1, many, None)),
+        ("summary", origin.summary("2026-11-29T08:00", &all.title(), &all.text(), true)),
         ("test", origin.test("phone", 1_780_000_000_000)),
     ]
 }

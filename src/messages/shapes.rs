@@ -167,8 +167,13 @@ pub fn alertmanager(message: &AlertMessage) -> Value {
         return json!([]);
     }
     if message.changes.is_empty() {
+        let name = match message {
+            test if test.is_test() => "test",
+            summary if summary.is_summary() => "summary",
+            _ => "appliance",
+        };
         return json!([{
-            "labels": { "alertname": if message.key == message.thread { "test" } else { "appliance" }, "severity": message.severity.as_str() },
+            "labels": { "alertname": name, "severity": message.severity.as_str() },
             "annotations": { "summary": message.title, "description": message.text, "key": message.key },
             "generatorURL": message.link,
         }]);

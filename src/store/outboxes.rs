@@ -10,7 +10,7 @@ use super::{
     numbers,
     row::{duration, milliseconds, timestamp},
 };
-use crate::alerts::{SavedOutbox, SavedTrouble};
+use crate::alerts::{SavedOutbox, SavedSummary, SavedTrouble};
 
 /// Messages that are kept of each channel; parked ones beyond that, too, up to as many again.
 const HISTORY: i64 = 200;
@@ -139,6 +139,30 @@ impl Store {
         self.write(move |_| SaveTrouble { channel, trouble }).await
     }
 
+    /// Returns how far the summaries of a channel are. What cannot be read begins anew.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn summary_state(&self, channel: &str) -> Result<SavedSummary> {
+        let name = channel.to_owned();
+        self.read(move |connection| {
+            let sql = "SELECT summary FROM alert_channels WHERE name = ?1";
+            let stored: Option<Option<String>> =
+                connection.query_row(sql, [name], |row| row.get(0)).optional()?;
+            Ok(stored.flatten().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
+        })
+        .await
+    }
+
+    /// Saves how far the summaries of a channel are; `None`: it has none.
+    ///
+    /// # Errors
+    /// The store is closed.
+    pub async fn save_summary_state(&self, channel: &str, summary: Option<SavedSummary>) -> Result<()> {
+        let channel = channel.to_owned();
+        self.write(move |_| SaveSummary { channel, summary }).await
+    }
+
     /// Deletes what is known of all channels but these.
     ///
     /// # Errors
@@ -258,6 +282,27 @@ impl DatabaseChange for SaveTrouble {
             self.trouble.told,
             self.trouble.number
         ])?;
+        Ok(())
+    }
+}
+
+struct SaveSummary {
+    channel: String,
+    summary: Option<SavedSummary>,
+}
+
+impl DatabaseChange for SaveSummary {
+    type Answer = ();
+
+    /// Nothing is sent before this is stored.
+    fn urgency(&self) -> Urgency {
+        Urgency::Immediate
+    }
+
+    fn apply(&self, connection: &Connection) -> Result<()> {
+        let json = self.summary.as_ref().and_then(|summary| serde_json::to_string(summary).ok());
+        let sql = "UPDATE alert_channels SET summary = ?2 WHERE name = ?1";
+        connection.prepare_cached(sql)?.execute(params![self.channel, json])?;
         Ok(())
     }
 }

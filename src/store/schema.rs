@@ -34,6 +34,7 @@ pub(super) const LADDER: &[&str] = &[
     include_str!("v8.sql"),
     include_str!("v9.sql"),
     include_str!("v10.sql"),
+    include_str!("v11.sql"),
 ];
 
 /// Marks the file as ours (`PRAGMA application_id`): "pscn".

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The `[[channel]]` of a receiver, with further lines.
-fn channel(name: &str, kind: &str, receiver: &HttpReceiver, more: &str) -> String {
+pub(super) fn channel(name: &str, kind: &str, receiver: &HttpReceiver, more: &str) -> String {
     let url = format!("http://{}/topic", receiver.address());
     format!("[[channel]]\nname = \"{name}\"\ntype = \"{kind}\"\nurl = \"{url}\"\ngroup = \"1s\"\n{more}")
 }

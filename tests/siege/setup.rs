@@ -4,7 +4,7 @@
 use std::{
     fs,
     net::Ipv4Addr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -120,7 +120,7 @@ impl Siege {
             + "[names]\ndns = false\n"
             + &scanner("lan", "15s", "1-600");
         let portscan = Portscan::on(&pi, "0.0.0.0", &config).data_dir(&disk.path().join("data"));
-        let portscan = with_clock(portscan, &clock);
+        let portscan = portscan.with_clock(&clock);
         let siege = Self {
             lab,
             pi,
@@ -225,15 +225,4 @@ impl Siege {
     pub fn is_over(&self) -> bool {
         self.over.load(Ordering::Relaxed)
     }
-}
-
-/// Preloads libfaketime, which offsets the time of day by what a file says; the monotonic clock is left alone.
-fn with_clock(portscan: Portscan, clock: &Path) -> Portscan {
-    let library = crate::harness::library("faketime/libfaketimeMT.so.1");
-    portscan
-        .env("LD_PRELOAD", &library.display().to_string())
-        .env("FAKETIME_TIMESTAMP_FILE", &clock.display().to_string())
-        .env("FAKETIME_CACHE_DURATION", "1")
-        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-        .env("NO_FAKE_STAT", "1")
 }

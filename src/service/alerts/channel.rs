@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::{civil::Time, tz::TimeZone};
+use jiff::civil::DateTime;
 use tokio::sync::watch;
 
-use super::{REST, Shared, delivery::DeliveryError};
+use super::{REST, Shared, delivery::DeliveryError, summary};
 use crate::{
     alerts::{ChannelOutbox, OutboxStep, Pace, TroubleStep, TroubleWatch},
     config::{ChannelConfig, Config},
@@ -41,15 +41,19 @@ async fn serve(
     let mut is_all_snoozed = shared.is_all_snoozed.subscribe();
     let mut outbox = ChannelOutbox::new(&store.outbox(name).await?, clock.now());
     let mut trouble = TroubleWatch::new(store.told_trouble(name).await?, clock.now());
+    let mut summary = summary::begin(shared, channel).await?;
     let pace = Pace { group: channel.group, burst: channel.burst, quiet: channel.quiet };
     loop {
         let newest = *latest.borrow_and_update();
         outbox.note_newest(newest);
         // Only where it matters: it takes system calls.
-        let time = channel.quiet.and_then(|_| daytime(shared));
+        let time = channel.quiet.and_then(|_| shared.local_time()).map(DateTime::time);
         let step = outbox.step(&pace, clock.now(), time);
         let now = clock.now();
         shared.statuses().note(name, &outbox, outbox.next_message(&pace, now, time), now);
+        if let Some(failing) = summary.as_ref().and_then(|summary| summary.waiting(now)) {
+            shared.statuses().note_summary(name, failing);
+        }
         let config = Arc::clone(&shared.config.borrow());
         match step {
             OutboxStep::Read { after } => {
@@ -66,11 +70,12 @@ async fn serve(
             OutboxStep::Wait(until) => {
                 let sentences = health.borrow_and_update().sentences();
                 trouble.note(sentences, clock.now());
-                let step = match *is_all_snoozed.borrow_and_update() {
+                let is_snoozed = *is_all_snoozed.borrow_and_update();
+                let step = match is_snoozed {
                     true => TroubleStep::Wait(None),
                     false => trouble.step(&pace, clock.now(), time),
                 };
-                let until = match step {
+                let mut until = match step {
                     TroubleStep::Send { number, sentences } => {
                         report_trouble(shared, channel, &mut trouble, number, &sentences).await?;
                         continue;
@@ -78,6 +83,13 @@ async fn serve(
                     TroubleStep::Wait(None) => until,
                     TroubleStep::Wait(Some(other)) => Some(until.map_or(other, |until| until.min(other))),
                 };
+                // One after the other: a receiver that does not take a message takes no summary either.
+                if let Some(summary) = summary.as_mut().filter(|_| !outbox.is_delivering() && !is_snoozed) {
+                    match summary::step(shared, channel, summary, &pace, newest).await? {
+                        None => continue,
+                        Some(other) => until = Some(until.map_or(other, |until| until.min(other))),
+                    }
+                }
                 // Without a moment to wait for: longer than any, because an event ends it.
                 let pause = until.map_or(Duration::from_secs(86_400), |until| clock.now().until(until));
                 tokio::select! {
@@ -89,12 +101,6 @@ async fn serve(
             }
         }
     }
-}
-
-/// The local time of day, if the clock is to be trusted.
-fn daytime(shared: &Shared) -> Option<Time> {
-    let clock = &shared.clock;
-    clock.is_synchronised().then(|| clock.wall().to_zoned(TimeZone::system()).time())
 }
 
 /// Tells the channel of the appliance's own trouble, or of its end.

@@ -2,7 +2,7 @@
 //!
 //! [`ChannelOutbox`](crate::alerts::ChannelOutbox) decides what is sent when; `channel.rs` does that for one channel, as one task;
 //! `selection.rs` reads what is to be sent, `explain.rs` what is known of it, `delivery.rs` and `post.rs` send it, and
-//! `status.rs` keeps what can be seen of it. `snooze.rs` ends the snoozes.
+//! `status.rs` keeps what can be seen of it. `snooze.rs` ends the snoozes, and `summary.rs` writes the summaries.
 //! `links.rs` keeps the connections to MQTT brokers, each of which is a task (`link.rs`); `state.rs` reads what Home
 //! Assistant is told.
 //!
@@ -23,6 +23,7 @@ mod selection;
 mod snooze;
 mod state;
 mod status;
+mod summary;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -30,7 +31,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use jiff::Timestamp;
+use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use tokio::{sync::watch, task::JoinSet};
 
 use self::{
@@ -397,6 +398,11 @@ impl Shared {
     }
 
     async fn origin(&self, config: &Config) -> Result<Origin, StoreError> {
+    /// The local time, if the clock is to be trusted.
+    fn local_time(&self) -> Option<DateTime> {
+        self.clock.is_synchronised().then(|| self.clock.wall().to_zoned(TimeZone::system()).datetime())
+    }
+
         Ok(Origin { appliance: self.store.appliance_id().await?, page: page_url(config) })
     }
 }

@@ -108,6 +108,17 @@ impl Statuses {
         *noted = now;
     }
 
+    /// Notes that a summary is being delivered, and for how long every attempt has failed.
+    pub(super) fn note_summary(&mut self, name: &str, failing: Option<Duration>) {
+        let (status, _) = self.0.entry(name.to_owned()).or_default();
+        status.pending += 1;
+        status.oldest = status.oldest.max(failing);
+        status.failing = status.failing.max(failing);
+        if failing.is_some() {
+            status.state = ChannelState::Failing;
+        }
+    }
+
     /// Notes a success.
     pub(super) fn note_delivered(&mut self, name: &str, at: Timestamp) {
         let (status, _) = self.0.entry(name.to_owned()).or_default();

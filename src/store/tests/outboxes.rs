@@ -1,7 +1,7 @@
 //! How far alert channels are, and their messages.
 
 use super::*;
-use crate::alerts::{SavedOutbox, SavedTrouble};
+use crate::alerts::{SavedOutbox, SavedSummary, SavedTrouble, WaitingSummary};
 
 fn ended(bench: &Bench, first: i64, refusal: Option<&str>) -> EndedMessage {
     EndedMessage {
@@ -28,6 +28,19 @@ async fn an_outbox_survives_a_restart_with_its_messages() {
     store.save_outbox("phone", saved.clone(), Some(ended(&bench, 3, Some("no")))).await.unwrap();
     let trouble = SavedTrouble { told: "feed down".to_owned(), number: 2 };
     store.save_told_trouble("phone", trouble.clone()).await.unwrap();
+    assert_eq!(store.summary_state("phone").await.unwrap(), SavedSummary::default());
+    let day = jiff::civil::date(2026, 3, 1);
+    let waiting = WaitingSummary {
+        day,
+        number: "2026-03-01T08:00".to_owned(),
+        newest: 12,
+        title: "all as expected".to_owned(),
+        text: "41 devices".to_owned(),
+        is_as_expected: true,
+    };
+    let summary =
+        SavedSummary { schedule: "08:00:00".to_owned(), done: Some(day), after: 7, waiting: Some(waiting) };
+    store.save_summary_state("phone", Some(summary.clone())).await.unwrap();
     let name = store.appliance_id().await.unwrap();
     assert_eq!(name.len(), 16);
     drop(store);
@@ -36,6 +49,11 @@ async fn an_outbox_survives_a_restart_with_its_messages() {
     let (store, _threads) = bench.open();
     assert_eq!(store.outbox("phone").await.unwrap(), saved);
     assert_eq!(store.told_trouble("phone").await.unwrap(), trouble);
+    assert_eq!(store.summary_state("phone").await.unwrap(), summary);
+    store.save_outbox("phone", saved.clone(), None).await.unwrap();
+    assert_eq!(store.summary_state("phone").await.unwrap(), summary, "each is saved by itself");
+    store.save_summary_state("phone", None).await.unwrap();
+    assert_eq!(store.summary_state("phone").await.unwrap(), SavedSummary::default());
     assert_eq!(store.appliance_id().await.unwrap(), name);
     let [message] = &store.alert_messages(10).await.unwrap()[..] else { panic!("one message") };
     assert_eq!((message.events, message.state), ((3, 4), MessageState::Parked));

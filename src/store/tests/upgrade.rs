@@ -5,6 +5,7 @@ use std::fs;
 use rstest::rstest;
 
 use super::*;
+use crate::alerts::SavedSummary;
 
 /// A database as version 1 left it: a device that moved, and one that is down.
 fn version_1(path: &Path) {
@@ -175,10 +176,11 @@ async fn upgrading_version_7_keeps_devices_and_changes() {
     assert_sound(&bench.path());
 }
 
+#[rstest]
 #[tokio::test]
-async fn upgrading_version_9_keeps_channels_and_messages() {
+async fn upgrading_versions_with_channels_keeps_these_and_their_messages(#[values(9, 10)] version: usize) {
     let bench = Bench::new(EAGER);
-    let old = schema::open_writer(&bench.path(), &schema::LADDER[..9]).unwrap();
+    let old = schema::open_writer(&bench.path(), &schema::LADDER[..version]).unwrap();
     let sql =
         "INSERT INTO alert_channels (name, cursor, attempts, retry_in, failing) VALUES ('phone', 7, 0, 0, 0);
                INSERT INTO alert_messages (channel, first, last, title, state, at)
@@ -191,6 +193,7 @@ async fn upgrading_version_9_keeps_channels_and_messages() {
     assert_eq!(store.outbox("phone").await.unwrap().cursor, 7);
     assert_eq!(store.alert_messages(9).await.unwrap()[0].title, "port 23 opened");
     assert_eq!(store.snoozes().await.unwrap(), []);
+    assert_eq!(store.summary_state("phone").await.unwrap(), SavedSummary::default());
     assert_eq!(store.change_events(ChangeFilter::default()).await.unwrap().rows.len(), 1);
     drop(store);
     join(threads).unwrap();
@@ -240,7 +243,7 @@ fn a_later_version_is_refused_unchanged() {
     drop(schema::open_writer(&bench.path(), &later).unwrap());
     let before = fs::read(bench.path()).unwrap();
     let error = Store::open(&bench.path(), bench.clock.clone()).unwrap_err();
-    assert!(matches!(error, StoreError::Newer { found: 11, known: 10, .. }), "{error}");
+    assert!(matches!(error, StoreError::Newer { found: 12, known: 11, .. }), "{error}");
     assert!(error.to_string().contains("install the newer version"), "{error}");
     assert_eq!(fs::read(bench.path()).unwrap(), before);
 }

@@ -123,6 +123,16 @@ impl Portscan {
         self
     }
 
+    /// With a time of day that libfaketime reads from a file, anew each second: an offset such as `+0` or `-2y`, or a
+    /// moment at which it stands still, `2000-01-01 00:00:00`. The monotonic clock is left alone.
+    pub fn with_clock(self, file: &Path) -> Self {
+        self.env("LD_PRELOAD", &library("faketime/libfaketimeMT.so.1").display().to_string())
+            .env("FAKETIME_TIMESTAMP_FILE", &file.display().to_string())
+            .env("FAKETIME_CACHE_DURATION", "1")
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+            .env("NO_FAKE_STAT", "1")
+    }
+
     /// With at most so many open files, soft and hard.
     pub fn open_files(self, limit: u32) -> Self {
         Self { open_files: Some(limit), ..self }
