@@ -2,11 +2,12 @@
 
 mod channels;
 mod home_assistant;
+mod kills;
 mod mail;
 mod mqtt;
 mod receivers;
-
 mod summaries;
+
 use std::time::Duration;
 
 use rusqlite::Connection;

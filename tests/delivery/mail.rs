@@ -4,7 +4,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::Path,
-    time::Duration,
 };
 
 use serde_json::Value;
@@ -13,6 +12,7 @@ use tempfile::TempDir;
 use super::{
     LONG, NOTHING, begin,
     channels::{EVENTS, all_events, happen},
+    kills::{Arrivals, FaultRounds},
     rounds,
 };
 use crate::{
@@ -195,25 +195,16 @@ fn kills_of_the_appliance_and_of_the_mail_server_lose_no_mail() {
             "\"me@example.test\"",
             &(login(&server, &secrets.path().join("right")) + ids),
         );
-    let portscan = Portscan::new(&lab, &config);
+    let mut faults = FaultRounds::new(7);
+    let portscan = faults.on(Portscan::new(&lab, &config));
     begin(&portscan, 1);
-    let mut luck = fastrand::Rng::with_seed(7);
-    for round in 0..rounds(ROUNDS) {
-        happen(&portscan, round);
-        let running = portscan.start();
-        let mut wait = |most: u64| {
-            let until = lab.now() + Duration::from_millis(luck.u64(0..most));
-            while lab.now() < until {
-                running.get("/v1/alerts");
-            }
-        };
-        wait(2500);
-        server.kill();
-        wait(300);
-        server.start_again();
-        wait(1500);
-        running.kill();
+    for _ in 0..rounds(ROUNDS) {
+        faults.run(&lab, &portscan, 4500, || {
+            server.kill();
+            server.start_again();
+        });
     }
+    faults.end();
     let all: BTreeSet<i64> = all_events(&portscan).into_iter().collect();
     assert_eq!(i64::try_from(all.len()).unwrap(), rounds(ROUNDS) * EVENTS);
     let running = portscan.start();
@@ -225,26 +216,15 @@ fn kills_of_the_appliance_and_of_the_mail_server_lose_no_mail() {
     });
     running.stop();
 
-    let mut order = Vec::new();
-    let mut seen = BTreeSet::new();
-    let taken = server.taken();
-    for id in &taken {
-        // The first of each: what follows is the same mail once more.
-        if seen.insert(id) {
-            order.extend(contents.get(id).into_iter().flatten().copied());
-        }
-    }
-    assert!(order.is_sorted(), "out of order: {order:?}");
-    // The server's log may lack what it took just before it was killed.
+    // The server's log may lack what it took just before it was killed; its mailbox does not.
+    let taken = server.taken().into_iter().filter_map(|id| {
+        let events = contents.get(&id)?.clone();
+        Some((id, events))
+    });
+    let arrivals = Arrivals::of(taken);
     let arrived: Vec<i64> = contents.values().flatten().copied().collect();
     assert_eq!(arrived.len(), all.len(), "an event under two ids");
-    eprintln!(
-        "{} kills of each: {} events in {} mails, {} duplicates by id",
-        rounds(ROUNDS),
-        arrived.len(),
-        contents.len(),
-        taken.len() - seen.len()
-    );
+    arrivals.report(rounds(ROUNDS));
 }
 
 /// The events that each mail tells of, by its Message-ID; a mail that is there twice is the same.

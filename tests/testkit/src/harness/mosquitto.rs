@@ -78,8 +78,16 @@ impl Mosquitto {
         broker
     }
 
-    /// Starts it after a stop.
+    /// Kills it, with all connections and what it has not saved.
+    pub fn kill(&mut self) {
+        self.child = None;
+    }
+
+    /// Starts it after it was stopped or killed; one that runs stays.
     pub fn start_again(&mut self) {
+        if self.child.is_some() {
+            return;
+        }
         let child = tool("mosquitto")
             .arg("-c")
             .arg(self.home.path().join("mosquitto.conf"))
