@@ -90,6 +90,26 @@ impl MqttTopics {
         Some(format!("{}/device/portscan_{}/config", self.discovery.as_ref()?, self.appliance))
     }
 
+    /// The appliance in ids and topics of Home Assistant.
+    pub(super) fn node(&self) -> String {
+        format!("portscan_{}", self.appliance)
+    }
+
+    /// Where Home Assistant reads of one of the scanned devices, as [`MqttTopics::discovery`].
+    pub(super) fn device_discovery(&self, id: &str) -> Option<String> {
+        Some(format!("{}/device/{}_{id}/config", self.discovery.as_ref()?, self.node()))
+    }
+
+    /// Where the state of that device is; retained.
+    pub(super) fn device_state(&self, id: &str) -> String {
+        format!("{}/devices/{id}", self.prefix)
+    }
+
+    /// Where the list of those devices is; retained, and read by the appliance alone.
+    pub fn device_list(&self) -> String {
+        format!("{}/devices", self.prefix)
+    }
+
     /// Whether a message asks for a scan. An old one that a broker kept does not: it would start one at every connection.
     pub fn asks_for_scan(&self, topic: &str, payload: &[u8], is_retained: bool) -> bool {
         topic == self.scan() && payload == PRESS && !is_retained
@@ -206,6 +226,7 @@ pub fn mqtt_payload(message: &AlertMessage) -> String {
         _ if message.is_resolved => RESOLVED,
         Some(about) => about,
         None if message.is_test() => TEST,
+        None if message.is_summary() => SUMMARY,
         None => AlertKind::Appliance.as_str(),
     };
     body["event_type"] = kind.into();
@@ -224,9 +245,9 @@ mod tests {
             version: None,
             topic: None,
             discovery: discovery.map(ToOwned::to_owned),
+            has_device_entities: false,
         };
         MqttTopics::new("a1", &broker)
-        None if message.is_summary() => SUMMARY,
     }
 
     #[test]

@@ -11,9 +11,11 @@
 //! | `summary.rs` | when a summary is due, and that each is sent once |
 //! | `payload.rs` | the request that carries a message over HTTP |
 //! | `home_assistant.rs` | the payload and the topics of MQTT, and what Home Assistant is told |
+//! | `device_entities.rs` | what it is told of each device, and that nothing is left of a forgotten one |
 //! | `line.rs` | the line that carries it to a syslog server |
 //! | `mail.rs` | the mail that carries it |
 
+mod device_entities;
 mod home_assistant;
 mod line;
 mod mail;
@@ -21,15 +23,16 @@ mod outbox;
 mod payload;
 #[cfg(test)]
 mod simulation;
+mod summary;
 mod trouble;
 
-mod summary;
 pub use self::{
+    device_entities::{DeviatingCount, DeviceBoard, DeviceEntities, EntityAnnouncement, MOST_DEVICES},
     home_assistant::{ApplianceState, MqttTopics, mqtt_payload},
     line::syslog_line,
     mail::{Mail, mail},
     outbox::{ChannelOutbox, NextMessage, OutboxStep, Pace, SavedOutbox},
     payload::{HttpPayload, payload},
+    summary::{SavedSummary, SummaryStep, SummaryWatch, WaitingSummary},
     trouble::{SavedTrouble, TroubleStep, TroubleWatch},
 };
-    summary::{SavedSummary, SummaryStep, SummaryWatch, WaitingSummary},

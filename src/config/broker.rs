@@ -15,6 +15,8 @@ pub struct MqttConfig {
     pub topic: Option<String>,
     /// The prefix under which Home Assistant looks for devices; `None`: nothing is announced to it.
     pub discovery: Option<String>,
+    /// Whether each device is announced to it, too, and not the appliance alone.
+    pub has_device_entities: bool,
 }
 
 /// A version of the protocol.

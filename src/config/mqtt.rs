@@ -13,6 +13,9 @@ use crate::model::is_local_name;
 /// Where Home Assistant looks for devices, if it was not told otherwise.
 const DISCOVERY: &str = "homeassistant";
 
+/// Of what Home Assistant gets entities: of the appliance alone, or of each device, too.
+const ENTITIES: [(&str, bool); 2] = [("appliance", false), ("devices", true)];
+
 /// The longest topic prefix, in bytes: with what is appended it stays far below the 65,535 of the standard.
 const LONGEST_TOPIC: usize = 200;
 
@@ -26,6 +29,11 @@ pub(super) fn read(section: &mut Section<'_, '_>, url: Option<&ChannelUrl>) -> M
         "" => Ok(None),
         text => self::topic(text).map(Some),
     });
+    let entities = section.one("entities", |text| parse::word(text, "a choice of entities", &ENTITIES));
+    let has_device_entities = entities.unwrap_or_default();
+    if has_device_entities && discovery == Some(None) {
+        section.fault_of("entities", "`discovery` is empty, so nothing is announced; drop one of both keys");
+    }
     if password_file.is_some() && user.is_none() {
         section.fault_of("password_file", "this is a password without a user; write `user`, too");
     }
@@ -33,7 +41,7 @@ pub(super) fn read(section: &mut Section<'_, '_>, url: Option<&ChannelUrl>) -> M
         section.fault_of("url", "this URL has a path; write what the topics begin with as `topic`");
     }
     let discovery = discovery.unwrap_or_else(|| Some(DISCOVERY.to_owned()));
-    MqttConfig { user, password_file, version, topic, discovery }
+    MqttConfig { user, password_file, version, topic, discovery, has_device_entities }
 }
 
 /// The beginning of a topic: what a client may publish to (5, 4.7), and no level that brokers or Home Assistant treat in

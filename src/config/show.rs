@@ -31,7 +31,8 @@ fn fmt_broker(broker: &MqttConfig, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     }
     broker.version.map_or(Ok(()), |version| writeln!(f, "version = {}", quoted(version.as_str())))?;
     broker.topic.as_ref().map_or(Ok(()), |topic| writeln!(f, "topic = {}", quoted(topic)))?;
-    writeln!(f, "discovery = {}", quoted(broker.discovery.as_deref().unwrap_or_default()))
+    writeln!(f, "discovery = {}", quoted(broker.discovery.as_deref().unwrap_or_default()))?;
+    if broker.has_device_entities { writeln!(f, "entities = \"devices\"") } else { Ok(()) }
 }
 
 impl fmt::Display for Config {
@@ -145,8 +146,8 @@ impl Config {
             }
             writeln!(f, "group = {}\nburst = {}", duration(channel.group), channel.burst)?;
             channel.quiet.map_or(Ok(()), |quiet| writeln!(f, "quiet = {}", quoted(quiet)))?;
-        }
             channel.summary.map_or(Ok(()), |summary| writeln!(f, "summary = {}", quoted(summary)))?;
+        }
         for rule in &self.alerts {
             writeln!(f, "\n[[alert]]\nevents = {}", list(&rule.events))?;
             if !rule.devices.is_empty() {

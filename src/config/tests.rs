@@ -153,6 +153,11 @@ ca_file = "/etc/ca.pem"
 version = "3.1.1"
 topic = "home/scanner"
 discovery = ""
+[[channel]]
+name = "house"
+type = "mqtt"
+url = "mqtt://broker"
+entities = "devices"
 [[alert]]
 events = ["unexpected", "appliance"]
 devices = ["B8:27:EB:*", "192.168.1.0/24"]

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     harness::{
-        Portscan, eventually,
+        Portscan, eventually, feed_of,
         mosquitto::{Mosquitto, Subscriber, USER},
         scanner, static_feed,
     },
@@ -203,6 +203,64 @@ fn home_assistant_has_a_device_with_a_button_until_the_channel_is_removed() {
     assert_eq!(kept.messages().into_iter().filter(|message| message.is_retained).collect::<Vec<_>>(), []);
     assert_eq!(running.get("/v1/info").json()["baseline"], false, "nothing was accepted");
     running.stop();
+}
+
+#[test]
+fn each_device_has_entities_until_it_is_forgotten_or_they_are_turned_off() {
+    let lab = Lab::enter("near");
+    let broker = Mosquitto::start(&lab);
+    let listener = broker.subscribe("#", "watcher");
+    let lan = scanner("lan", "1d", "20-100");
+    let mqtt = |more: &str| channel("ha", &broker.url(), &broker, &format!("topic = \"home/p\"\n{more}"));
+    let devices = mqtt("entities = \"devices\"\n");
+    let mut portscan = Portscan::new(&lab, &(static_feed(&lab) + &lan + &devices));
+    let running = portscan.start();
+    running.wait_for_devices(3, LONG);
+    command(&portscan, &running, &["expected", "accept", "--all"]);
+    let (host, mac) = (lab.host("10.77.0.5"), lab.host("10.77.0.5").mac().to_string());
+    let id = mac.replace(':', "").to_lowercase();
+    let state = format!("home/p/devices/{id}");
+    let is_so = |what: &str, is_so: &dyn Fn(&Value) -> bool| {
+        eventually(LONG, what, || {
+            let shown: Value = serde_json::from_str(&listener.of(&state).pop()?.payload).ok()?;
+            is_so(&shown).then_some(())
+        });
+    };
+    is_so("the device is shown", &|shown| shown["present"] == true && shown["unexpected"] == 0);
+    let config = eventually(LONG, "the device is announced", || {
+        let ours = |topic: &str| topic.starts_with("homeassistant/device/") && topic.contains(&id);
+        listener.messages().into_iter().find(|message| ours(&message.topic))
+    });
+    let body: Value = serde_json::from_str(&config.payload).unwrap();
+    assert_eq!(body["cmps"]["presence"]["state_topic"], state.as_str(), "{body}");
+    host.open(99);
+    command(&portscan, &running, &["run", "--host", "10.77.0.5", "--wait"]);
+    is_so("the port is shown", &|shown| shown["unexpected_ports"] == serde_json::json!([99]));
+    running.kill();
+
+    // No feed names it any more, and its owner forgets it.
+    let others = feed_of(lab.hosts().filter(|host| host.mac().to_string() != mac));
+    portscan.set_config(&(others.clone() + &lan + &devices));
+    let running = portscan.start();
+    assert_eq!(running.delete(&format!("/v1/hosts/{mac}")), 204);
+    becomes(&listener, &config.topic, "");
+    becomes(&listener, &state, "");
+    running.kill();
+
+    // Turned off while the appliance is.
+    portscan.set_config(&(others + &lan + &mqtt("")));
+    let running = portscan.start();
+    becomes(&listener, "home/p/devices", "");
+    becomes(&listener, "home/p/availability", "online");
+    running.stop();
+    let kept = broker.subscribe("#", "later");
+    broker.publish("last", "word", false);
+    eventually(LONG, "all that is kept has come", || kept.of("last").pop());
+    let mut topics: Vec<_> =
+        kept.messages().into_iter().filter(|message| message.is_retained).map(|kept| kept.topic).collect();
+    topics.sort();
+    let appliance = config.topic.replace(&format!("_{id}/"), "/");
+    assert_eq!(topics, ["home/p/availability", "home/p/state", appliance.as_str()]);
 }
 
 #[test]

@@ -58,8 +58,8 @@ pub(super) fn publish(version: MqttVersion, id: u16, topic: &str, payload: &[u8]
     packet(0x30 | AT_LEAST_ONCE | u8::from(retain), &body)
 }
 
-/// SUBSCRIBE (3.8) with QoS 0; version 5 is asked not to send what is retained.
-pub(super) fn subscribe(version: MqttVersion, id: u16, filters: &[String]) -> Vec<u8> {
+/// SUBSCRIBE (3.8) with QoS 0; version 5 can be asked not to send what is retained.
+pub(super) fn subscribe(version: MqttVersion, id: u16, filters: &[String], wants_retained: bool) -> Vec<u8> {
     const NO_RETAINED: u8 = 2 << 4;
     let mut body = Vec::new();
     body.extend(id.to_be_bytes());
@@ -68,7 +68,7 @@ pub(super) fn subscribe(version: MqttVersion, id: u16, filters: &[String]) -> Ve
     }
     for filter in filters {
         text(&mut body, filter);
-        body.push(if version == MqttVersion::V5 { NO_RETAINED } else { 0 });
+        body.push(if version == MqttVersion::V5 && !wants_retained { NO_RETAINED } else { 0 });
     }
     packet(0x82, &body)
 }

@@ -151,13 +151,14 @@ impl<S: AsyncRead + AsyncWrite> MqttSession<S> {
         self.limits.retains
     }
 
-    /// Subscribes to topics, with QoS 0.
+    /// Subscribes to topics, with QoS 0. Whether what is retained there is wanted, too, is for version 5 alone: an
+    /// older broker sends it in any case.
     ///
     /// # Errors
     /// Fails if the broker refuses one of them, or does not answer within 15 s.
-    pub async fn subscribe(&mut self, filters: &[String]) -> Result<(), MqttError> {
+    pub async fn subscribe(&mut self, filters: &[String], wants_retained: bool) -> Result<(), MqttError> {
         let id = self.next_id();
-        let packet = outgoing::subscribe(self.version, id, filters);
+        let packet = outgoing::subscribe(self.version, id, filters, wants_retained);
         self.outgoing.extend_from_slice(&packet);
         in_time(async {
             loop {

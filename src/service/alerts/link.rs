@@ -1,6 +1,6 @@
 //! One connection to an MQTT broker, and what is said on it.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use sha2::{Digest, Sha256};
 use tokio::{
@@ -8,9 +8,9 @@ use tokio::{
     time::timeout,
 };
 
-use super::{REST, receiver, secret_file};
+use super::{REST, receiver, secret_file, state::EntityStates};
 use crate::{
-    alerts::{ApplianceState, MqttTopics},
+    alerts::{ApplianceState, DeviceBoard, EntityAnnouncement, MqttTopics},
     clock::Clock,
     config::{ChannelConfig, ChannelUrl, Config, MqttConfig, MqttVersion},
     model::Moment,
@@ -30,6 +30,9 @@ const LAST_PAUSE: Duration = Duration::from_secs(60);
 
 /// A button does not start a further scan for this long.
 const BUTTON_PAUSE: Duration = Duration::from_secs(60);
+
+/// How long the list of announced devices, which the broker keeps, is waited for before another is written.
+const SETTLE: Duration = Duration::from_secs(2);
 
 /// How long taking back what was announced may take.
 const FAREWELL: Duration = Duration::from_secs(20);
@@ -63,7 +66,9 @@ pub(super) struct BrokerLink {
     ca_file: Option<PathBuf>,
     broker: MqttConfig,
     parts: LinkParts,
-    state: watch::Receiver<Option<ApplianceState>>,
+    states: EntityStates,
+    /// What is announced of each device.
+    board: DeviceBoard,
     button: Option<Moment>,
 }
 
@@ -80,6 +85,9 @@ enum Incident {
     Publication(Option<Publication>),
     Message(Result<MqttMessage, MqttError>),
     State,
+    /// What is shown of the devices has changed, or what the broker keeps of them is known by now.
+    Devices,
+    Announcement,
     Retired(bool),
 }
 
@@ -88,11 +96,12 @@ impl BrokerLink {
         channel: &ChannelConfig,
         broker: &MqttConfig,
         parts: LinkParts,
-        state: watch::Receiver<Option<ApplianceState>>,
+        states: EntityStates,
     ) -> Self {
         let ca_file = channel.ca_file.clone();
         let (channel, url) = (channel.name.clone(), channel.url.clone());
-        Self { channel, url, ca_file, broker: broker.clone(), parts, state, button: None }
+        let board = DeviceBoard::default();
+        Self { channel, url, ca_file, broker: broker.clone(), parts, states, board, button: None }
     }
 
     /// Keeps the connection until it is retired.
@@ -205,6 +214,9 @@ impl BrokerLink {
         if let Err(error) = self.begin(&mut session, topics).await {
             return Ending::Lost(error);
         }
+        let is_announced = topics.discovery().is_some();
+        let mut settled = pin!(tokio::time::sleep(SETTLE));
+        let mut is_settled = false;
         loop {
             let incident = match next.take() {
                 Some(publication) => Incident::Publication(Some(publication)),
@@ -214,7 +226,10 @@ impl BrokerLink {
                     biased;
                     is_forgotten = &mut *retired => Incident::Retired(is_forgotten.unwrap_or_default()),
                     publication = publications.recv() => Incident::Publication(publication),
-                    Ok(()) = self.state.changed(), if topics.discovery().is_some() => Incident::State,
+                    Ok(()) = self.states.appliance.changed(), if is_announced => Incident::State,
+                    Ok(()) = self.states.devices.changed(), if is_announced && is_settled => Incident::Devices,
+                    () = &mut settled, if is_announced && !is_settled => Incident::Devices,
+                    () = std::future::ready(()), if self.board.is_due() => Incident::Announcement,
                     message = session.receive() => Incident::Message(message),
                 },
             };
@@ -229,10 +244,22 @@ impl BrokerLink {
                 Incident::Message(Ok(message)) => self.hear(&mut session, topics, &message).await,
                 Incident::Message(Err(error)) => Err(error),
                 Incident::State => self.tell_state(&mut session, topics).await,
+                Incident::Devices => {
+                    is_settled = true;
+                    self.plan_devices(&session, topics);
+                    Ok(())
+                }
+                Incident::Announcement => match self.board.pop() {
+                    Some(EntityAnnouncement { topic, payload }) => {
+                        self.tell(&mut session, &topic, &payload).await
+                    }
+                    None => Ok(()),
+                },
                 Incident::Publication(None) => return Ending::Retired,
                 Incident::Retired(is_forgotten) => {
                     // If the broker does not take it, it has lost what was announced, or its owner removes it by hand.
-                    _ = timeout(FAREWELL, retire(session, topics, is_forgotten)).await;
+                    let of_devices = self.board.farewell(topics);
+                    _ = timeout(FAREWELL, retire(session, topics, is_forgotten, of_devices)).await;
                     return Ending::Retired;
                 }
             };
@@ -248,8 +275,11 @@ impl BrokerLink {
         session: &mut MqttSession<MqttStream>,
         topics: &MqttTopics,
     ) -> Result<(), MqttError> {
+        self.board.begin();
         if let Some(status) = topics.status() {
-            let subscribed = session.subscribe(&[status, topics.scan()]).await;
+            let subscribed = session.subscribe(&[status, topics.scan()], false).await;
+            self.note_refusal(subscribed)?;
+            let subscribed = session.subscribe(&[topics.device_list()], true).await;
             self.note_refusal(subscribed)?;
             self.announce(session, topics).await?;
         }
@@ -272,10 +302,27 @@ impl BrokerLink {
         session: &mut MqttSession<MqttStream>,
         topics: &MqttTopics,
     ) -> Result<(), MqttError> {
-        let state = self.state.borrow_and_update().as_ref().map(ApplianceState::to_json);
+        let state = self.states.appliance.borrow_and_update().as_ref().map(ApplianceState::to_json);
         match state {
             Some(state) => self.tell(session, &topics.state(), &state.to_string()).await,
             None => Ok(()),
+        }
+    }
+
+    /// Plans what is to be announced of the devices; without entities for them, what an earlier configuration announced
+    /// is removed.
+    fn plan_devices(&mut self, session: &MqttSession<MqttStream>, topics: &MqttTopics) {
+        // What is not kept would be asked for again by nobody.
+        if !session.retains() {
+            return;
+        }
+        let devices = self.states.devices.borrow_and_update().clone();
+        let page = super::page_url(&self.parts.config.borrow());
+        match devices {
+            _ if !self.broker.has_device_entities => self.board.plan(&[], topics, &page),
+            Some(devices) => self.board.plan(&devices, topics, &page),
+            // They are not read yet.
+            None => {}
         }
     }
 
@@ -311,8 +358,16 @@ impl BrokerLink {
         message: &MqttMessage,
     ) -> Result<(), MqttError> {
         let MqttMessage { topic, payload, is_retained } = message;
+        if *topic == topics.device_list() && *is_retained {
+            self.board.read_list(payload);
+            // If it comes late, what is planned is planned anew.
+            self.states.devices.mark_changed();
+            return Ok(());
+        }
         if topics.tells_of_start(topic, payload) {
             self.announce(session, topics).await?;
+            self.board.begin();
+            self.plan_devices(session, topics);
             return self.tell(session, &topics.availability(), ONLINE).await;
         }
         let now = self.parts.clock.now();
@@ -333,10 +388,16 @@ impl BrokerLink {
 }
 
 /// Takes back what was announced, or says that the appliance is not there, and says farewell.
-async fn retire(mut session: MqttSession<MqttStream>, topics: &MqttTopics, is_forgotten: bool) {
-    let retained = match topics.discovery() {
+async fn retire(
+    mut session: MqttSession<MqttStream>,
+    topics: &MqttTopics,
+    is_forgotten: bool,
+    of_devices: Vec<EntityAnnouncement>,
+) {
+    let of_devices = of_devices.into_iter().map(|removed| removed.topic);
+    let retained: Vec<_> = match topics.discovery() {
         _ if !session.retains() => Vec::new(),
-        Some(discovery) => vec![discovery, topics.state(), topics.availability()],
+        Some(discovery) => of_devices.chain([discovery, topics.state(), topics.availability()]).collect(),
         None => vec![topics.availability()],
     };
     if is_forgotten {

@@ -7,17 +7,16 @@ use std::{
 };
 
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, oneshot},
     task::JoinSet,
     time::timeout,
 };
 
 use super::{
     link::{BrokerLink, LinkParts, Publication},
-    state::{StateParts, observe},
+    state::{EntityStates, EntityTellers, StateParts, entity_states, observe},
 };
 use crate::{
-    alerts::ApplianceState,
     config::{ChannelConfig, ChannelKind},
     net::mqtt::MqttError,
 };
@@ -39,9 +38,9 @@ pub(super) struct BrokerLinks(Arc<Mutex<BTreeMap<String, mpsc::Sender<Publicatio
 pub(super) struct LinkTasks {
     links: BrokerLinks,
     parts: LinkParts,
-    state: watch::Receiver<Option<ApplianceState>>,
+    states: EntityStates,
     /// What keeps the state up to date, until there is a broker: an appliance without one does not wake up for it.
-    idle: Option<(StateParts, watch::Sender<Option<ApplianceState>>)>,
+    idle: Option<(StateParts, EntityTellers)>,
     running: Vec<RunningLink>,
     tasks: JoinSet<()>,
 }
@@ -75,9 +74,9 @@ impl BrokerLinks {
 impl LinkTasks {
     /// Without any connection yet. They end when this is dropped, without a farewell: brokers then publish the wills.
     pub(super) fn new(links: BrokerLinks, parts: LinkParts, state: StateParts) -> Self {
-        let (told, seen) = watch::channel(None);
+        let (told, states) = entity_states();
         let idle = Some((state, told));
-        Self { links, parts, state: seen, idle, running: Vec::new(), tasks: JoinSet::new() }
+        Self { links, parts, states, idle, running: Vec::new(), tasks: JoinSet::new() }
     }
 
     /// Ends the connections of channels that are not there any more or are others now, and begins those that are new.
@@ -107,7 +106,7 @@ impl LinkTasks {
             let (sender, publications) = mpsc::channel(QUEUE);
             let (retire, retired) = oneshot::channel();
             let (ending, ended) = oneshot::channel::<()>();
-            let link = BrokerLink::new(channel, broker, self.parts.clone(), self.state.clone());
+            let link = BrokerLink::new(channel, broker, self.parts.clone(), self.states.clone());
             let predecessor = predecessors.remove(&channel.name);
             self.tasks.spawn(async move {
                 if let Some(predecessor) = predecessor {

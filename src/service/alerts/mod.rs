@@ -213,7 +213,8 @@ impl Alerts {
     fn links(&self, health: &watch::Receiver<Health>) -> LinkTasks {
         let Shared { selection, courier, link_parts, .. } = &*self.0;
         let Selection { store, differences, .. } = selection.clone();
-        let state = StateParts { store, differences, health: health.clone() };
+        let LinkParts { config, clock, .. } = link_parts.clone();
+        let state = StateParts { store, differences, health: health.clone(), config, clock };
         LinkTasks::new(courier.links.clone(), link_parts.clone(), state)
     }
 
@@ -397,12 +398,12 @@ impl Shared {
         Ok(failure.map_or(answer.clone(), |failure| format!("{answer}; in the built-in words: {failure}")))
     }
 
-    async fn origin(&self, config: &Config) -> Result<Origin, StoreError> {
     /// The local time, if the clock is to be trusted.
     fn local_time(&self) -> Option<DateTime> {
         self.clock.is_synchronised().then(|| self.clock.wall().to_zoned(TimeZone::system()).datetime())
     }
 
+    async fn origin(&self, config: &Config) -> Result<Origin, StoreError> {
         Ok(Origin { appliance: self.store.appliance_id().await?, page: page_url(config) })
     }
 }

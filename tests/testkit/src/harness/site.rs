@@ -60,6 +60,12 @@ impl Site {
         self.answered(self.agent.post(format!("{}{path}", self.base)), &Value::Null)
     }
 
+    /// The same with DELETE; returns the status.
+    pub fn delete(&self, path: &str) -> u16 {
+        let sent = self.agent.delete(format!("{}{path}", self.base)).call();
+        sent.unwrap_or_else(|error| panic!("DELETE {}{path}: {error}", self.base)).status().as_u16()
+    }
+
     fn answered(&self, request: ureq::RequestBuilder<ureq::typestate::WithBody>, body: &Value) -> Answer {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let sent = request.content_type("application/json").send(body);
