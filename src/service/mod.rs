@@ -18,6 +18,8 @@ pub mod import;
 mod inquiry;
 mod lines;
 pub mod look;
+#[cfg(test)]
+mod month;
 pub mod names;
 mod neighbour;
 pub mod pages;

@@ -58,7 +58,7 @@ pub async fn keep(store: Store, clock: Arc<dyn Clock>, config: watch::Receiver<A
     }
 }
 
-async fn look(store: &Store, clock: &dyn Clock, config: &Config) -> Result<(), StoreError> {
+pub(super) async fn look(store: &Store, clock: &dyn Clock, config: &Config) -> Result<(), StoreError> {
     // By a wrong clock, certificates seem to have expired.
     let now = clock.is_synchronised().then(|| clock.wall());
     let (mut findings, mut after) = (Vec::new(), Some(i64::MIN));

@@ -2,7 +2,6 @@
 
 mod by_hand;
 mod doubts;
-mod month;
 mod quick;
 
 use std::net::Ipv4Addr;

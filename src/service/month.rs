@@ -1,24 +1,44 @@
-//! Thirty days of a LAN with gadgets that restart, sleep and move: the agenda and the store against a simulated
-//! network, in virtual time. Two changes are real, and only these may raise an alert.
+//! Thirty days of a LAN with gadgets that restart, sleep and move, in virtual time: the agenda, the store, and what
+//! looks for absences, for advice and for certificates, against a simulated network. Some changes are real, and only
+//! these may raise an alert.
 
-use std::sync::Mutex;
+use std::{
+    net::Ipv4Addr,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use fastrand::Rng;
+use jiff::{Timestamp, tz::TimeZone};
 
-use super::*;
+use super::{
+    absence::GONE_AFTER,
+    agenda::{Action, Agenda, Look, LookOutcome, Scope},
+    port_watch,
+    schedule::Times,
+};
 use crate::{
     clock::Clock,
+    config::{Config, Overrides},
     model::{
-        ChangeEvent, ChangeFilter, ChangeKind, DeviceKey, HostReport, HostStatus, PortFinding, PortSet,
-        PortState, Protocol, Reason,
+        Certificate, ChangeEvent, ChangeFilter, ChangeKind, Device, Evidence, HostReport, HostStatus,
+        IdentifyMethod, Mac, Moment, PortFinding, PortIdentification, PortSet, PortState, Protocol, Reason,
     },
-    store::{DiskPace, ExpectationUpdate, FILE_NAME, Observation, Store},
+    store::{DiskPace, ExpectationUpdate, FILE_NAME, IdentifiedPort, Observation, Store},
 };
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// The ports on which each gadget listens.
 const SERVICES: [u16; 4] = [22, 80, 443, 8883];
 /// The duration of a scan of all ports, and of a few.
 const LOOK: [Duration; 2] = [Duration::from_secs(200), Duration::from_secs(1)];
+
+/// How often is looked for absences, advice and certificates.
+const WATCH: Duration = Duration::from_secs(12 * 3600);
 
 /// The store's clock, in virtual time.
 struct Virtual(Mutex<Duration>);
@@ -41,6 +61,10 @@ fn wall(since: Duration) -> Timestamp {
     "2026-06-01T00:00:00Z".parse::<Timestamp>().unwrap() + since
 }
 
+fn device(n: u8) -> Device {
+    Device { address: Ipv4Addr::new(10, 0, 0, n).into(), mac: Some(Mac::new([2, 0, 0, 0, 0, n])), name: None }
+}
+
 /// One gadget, with everything that will happen to it.
 struct Gadget {
     number: u8,
@@ -61,12 +85,15 @@ impl Gadget {
         Self { number, restarts }
     }
 
-    /// Returns the gadget's device. The second gadget sleeps from midnight to six, the third moves every three days.
+    /// Returns the gadget's device. The second gadget sleeps from midnight to six, the third moves every three days,
+    /// and two leave for ever.
     fn device(&self, at: Duration) -> Option<Device> {
         let day = at.as_secs() / DAY.as_secs();
         let hour = at.as_secs() % DAY.as_secs() / HOUR.as_secs();
         match self.number {
             2 if hour < 6 => None,
+            11 if day >= 8 => None,
+            20 if day >= 10 => None,
             3 if day / 3 % 2 == 1 => {
                 Some(Device { address: Ipv4Addr::new(10, 0, 0, 103).into(), ..device(3) })
             }
@@ -79,8 +106,11 @@ impl Gadget {
         let is_down =
             self.restarts.get(restarts).is_some_and(|(from, _, which)| *from <= at && *which == port);
         match (self.number, port) {
-            // The two real changes.
+            // The real changes.
             (7, 4444) => at >= 12 * DAY,
+            (9, 23) => at >= 15 * DAY,
+            // Nothing is expected of this one.
+            (20, _) => false,
             (5, 80) if at >= 20 * DAY => false,
             _ => SERVICES.contains(&port) && !is_down,
         }
@@ -94,7 +124,7 @@ impl Gadget {
             (true, false) => HostStatus::Partial,
             (false, _) => HostStatus::Down,
         };
-        let candidates = SERVICES.into_iter().chain([4444]).filter(|&port| look.ports.contains(port));
+        let candidates = SERVICES.into_iter().chain([23, 4444]).filter(|&port| look.ports.contains(port));
         let mut open: Vec<u16> = candidates
             .filter(|&port| {
                 self.listens(port, Duration::from_secs(rng.u64(began.as_secs()..=ended.as_secs())))
@@ -129,6 +159,8 @@ struct Appliance {
     open: Vec<(Duration, Duration, Look)>,
     seen: Vec<Device>,
     doubtful: usize,
+    config: Arc<Config>,
+    next_watch: Duration,
 }
 
 impl Appliance {
@@ -150,6 +182,12 @@ impl Appliance {
             }
             for action in self.agenda.poll(&self.times()) {
                 self.act(action).await;
+            }
+            if self.now() >= self.next_watch {
+                self.next_watch += WATCH;
+                let seen = self.clock.wall() - GONE_AFTER;
+                self.store.mark_absent_since(seen).await.unwrap();
+                port_watch::look(&self.store, self.clock.as_ref(), &self.config).await.unwrap();
             }
             let ended = self.open.iter().map(|(ends, ..)| *ends);
             let next = ended.chain([self.now() + MINUTE]).min().unwrap();
@@ -197,6 +235,31 @@ impl Appliance {
         self.agenda.set_doubts(doubts, &times);
     }
 
+    /// The gadget shows this certificate, which ends at that time.
+    async fn show_certificate(&self, number: u8, ends: Duration) {
+        let text = format!("CN=gadget-{number}");
+        let certificate = Certificate {
+            subject: text.clone(),
+            sans: Vec::new(),
+            issuer: text.clone(),
+            not_after: wall(ends),
+            self_signed: true,
+            key: String::new(),
+            signature: String::new(),
+            fingerprint: format!("{:064}", ends.as_secs()),
+        };
+        let evidence = Evidence { method: IdentifyMethod::Tls, text, time: self.clock.wall() };
+        let Device { address, .. } = device(number);
+        let found = PortIdentification {
+            tls: true,
+            certificate: Some(certificate),
+            ..PortIdentification::unnamed(evidence)
+        };
+        let (device, protocol) = (device(number).key(), Protocol::Tcp);
+        let port = IdentifiedPort { device, address, protocol, port: 443, found };
+        self.store.record_identifications(vec![port]).await.unwrap();
+    }
+
     /// Accepts everything that is present, as the command does.
     async fn accept(&self) {
         let hosts = self.store.host_states(0, 128).await.unwrap().rows;
@@ -214,7 +277,7 @@ impl Appliance {
 }
 
 #[tokio::test]
-async fn thirty_days_of_restarts_alert_only_on_the_two_real_changes() {
+async fn thirty_days_of_restarts_alert_only_on_the_real_changes() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(Virtual(Mutex::new(Duration::ZERO)));
     let pace = DiskPace { commit: Duration::ZERO, ..DiskPace::default() };
@@ -222,13 +285,32 @@ async fn thirty_days_of_restarts_alert_only_on_the_two_real_changes() {
     let mut rng = Rng::with_seed(30);
     let gadgets = (1..=20).map(|number| Gadget::new(number, &mut rng)).collect();
     let times = Times { now: Moment::ZERO, wall: Some(wall(Duration::ZERO)), zone: TimeZone::UTC };
-    let toml = "[[scanner]]\nname = \"lan\"\ninterval = \"1d\"\nat = \"02:30\"\n";
-    let agenda = Agenda::new(config(toml), Vec::new(), &times);
-    let mut appliance =
-        Appliance { agenda, store, clock, gadgets, rng, open: Vec::new(), seen: Vec::new(), doubtful: 0 };
+    let toml =
+        "[[scanner]]\nname = \"lan\"\ninterval = \"1d\"\nat = \"02:30\"\nports = \"1-900,4400-4499\"\n";
+    let file = Some((Path::new("test.toml"), toml));
+    let config = Arc::new(Config::load(&Overrides::default(), &|_| None, file).unwrap());
+    let agenda = Agenda::new(Arc::clone(&config), Vec::new(), &times);
+    let mut appliance = Appliance {
+        agenda,
+        store,
+        clock,
+        gadgets,
+        rng,
+        open: Vec::new(),
+        seen: Vec::new(),
+        doubtful: 0,
+        config,
+        next_watch: WATCH,
+    };
+    appliance.run_until(6 * HOUR).await;
+    // Both show one from the begin; one of them gets another in time.
+    appliance.show_certificate(4, 25 * DAY).await;
+    appliance.show_certificate(6, 35 * DAY).await;
     appliance.run_until(DAY).await;
     appliance.accept().await;
     let accepted = *appliance.store.latest_event().borrow();
+    appliance.run_until(10 * DAY).await;
+    appliance.show_certificate(6, 100 * DAY).await;
     appliance.run_until(30 * DAY).await;
 
     let (mut events, mut after) = (Vec::new(), Some(accepted));
@@ -241,21 +323,33 @@ async fn thirty_days_of_restarts_alert_only_on_the_two_real_changes() {
         events.extend(page.rows);
         after = page.next;
     }
-    let alerts: Vec<(DeviceKey, ChangeKind)> = events
-        .iter()
-        .filter(|event| event.alert)
-        .map(|event: &ChangeEvent| (event.device.clone(), event.kind.clone()))
-        .collect();
-    let port = |port: u16| (Protocol::Tcp, PortSet::from_ranges([(port, port)]));
-    let (opened, closed) = (port(4444), port(80));
+    let told = |event: &ChangeEvent| {
+        let ports = event.kind.ports().map(|(_, ports)| ports.to_string()).unwrap_or_default();
+        let day = event.at.duration_since(wall(Duration::ZERO)).as_hours() / 24;
+        let number = (1..=20).find(|number| device(*number).key() == event.device).unwrap();
+        (day, number, event.kind.as_str(), ports)
+    };
+    let told = |is_alert: bool| {
+        let is_meant =
+            |event: &&ChangeEvent| event.alert == is_alert && !matches!(event.kind, ChangeKind::Moved { .. });
+        events.iter().filter(is_meant).map(told).collect::<Vec<_>>()
+    };
     let expected = [
-        (device(7).key(), ChangeKind::Opened(opened.0, opened.1)),
-        (device(5).key(), ChangeKind::Closed(closed.0, closed.1)),
+        (4, 4, "certificate-expires", "443"),
+        (12, 7, "opened", "4444"),
+        (14, 11, "gone", ""),
+        (15, 9, "opened", "23"),
+        (15, 9, "advice", "23"),
+        (18, 4, "certificate-expires", "443"),
+        (20, 5, "closed", "80"),
+        (25, 4, "certificate-expires", "443"),
     ];
-    assert_eq!(alerts, expected);
-    let silent = |event: &&ChangeEvent| !matches!(event.kind, ChangeKind::Moved { .. }) && !event.alert;
-    assert_eq!(events.iter().filter(silent).collect::<Vec<_>>(), [&events[0]; 0]);
-    assert!(events.len() > 5, "the moves of the third gadget are listed");
+    assert_eq!(told(true), expected.map(|(day, number, kind, ports)| (day, number, kind, ports.to_owned())));
+    // An alert where its owner has tagged it as critical.
+    let silent = [(10, 6, "certificate"), (16, 20, "gone")];
+    let told: Vec<_> = told(false).into_iter().map(|(day, number, kind, _)| (day, number, kind)).collect();
+    assert_eq!(told, silent);
+    assert!(events.len() > 15, "the moves of the third gadget are listed");
     assert!(
         appliance.doubtful > 15,
         "only {} restarts were met, too few to prove anything",
