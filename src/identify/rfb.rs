@@ -7,7 +7,9 @@ pub(super) fn parse(text: &str) -> Claims {
     match text.trim().strip_prefix("RFB ") {
         // Apple's own number for its screen sharing.
         Some("003.889") => Claims::software("Apple", "Screen Sharing", ""),
-        Some("004.000" | "004.001" | "005.000" | "006.000") => Claims::software("RealVNC", "RealVNC Server", ""),
+        Some("004.000" | "004.001" | "005.000" | "006.000") => {
+            Claims::software("RealVNC", "RealVNC Server", "")
+        }
         _ => Claims::default(),
     }
 }
