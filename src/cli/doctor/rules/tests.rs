@@ -1,10 +1,20 @@
 use std::{collections::BTreeSet, ops::RangeInclusive};
 
-use super::*;
+use super::{
+    privileges::{CAP_NET_BIND_SERVICE, CAP_NET_RAW},
+    resources::{DESCRIPTORS, MIB},
+    *,
+};
 use crate::{
-    cli::doctor::{facts::InterfaceState, finding::DiagnosisState},
+    cli::doctor::{
+        facts::{
+            APPLIANCE, ClockState, DiskState, FileSystemKind, Installation, InterfaceState, JudgedProcess,
+            ListenState, MdnsState, PortAvailability,
+        },
+        finding::DiagnosisState,
+    },
     model::MemoryFacts,
-    net::Conntrack,
+    net::{Conntrack, PortHolder},
 };
 
 /// As the kernel has it by default: no group may have ping sockets.

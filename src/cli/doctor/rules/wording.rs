@@ -1,0 +1,26 @@
+//! Whom a rule speaks of, in its words.
+
+use crate::{
+    cli::doctor::facts::{APPLIANCE, Installation, JudgedProcess, MachineState},
+    net::PortHolder,
+};
+
+/// Whether what this process may do says nothing about the service.
+pub(super) fn is_of_unit(machine: &MachineState) -> bool {
+    machine.place == Installation::Unit && !machine.process.is_appliance
+}
+
+pub(super) fn is_appliance(holder: &PortHolder) -> bool {
+    holder.process.as_ref().is_some_and(|(_, name)| name == APPLIANCE)
+}
+
+pub(super) fn who(process: &JudgedProcess) -> String {
+    match process.is_appliance {
+        true => format!("the appliance (process {})", process.pid),
+        false => "this user".to_owned(),
+    }
+}
+
+pub(super) fn listed(holders: &[PortHolder]) -> String {
+    holders.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
