@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Config, ConfigError, Fault, Place, env::Environment, file, parse};
+use super::{Config, ConfigError, Fault, Place, env::Environment, file, json, parse};
 use crate::model::without_mark;
 
 /// The file that is read when no flag names one; it may be missing.
@@ -74,6 +74,9 @@ fn read_file(path: &Path) -> io::Result<String> {
     File::open(path)?.take(MAX_FILE + 1).read_to_string(&mut text)?;
     if text.len() as u64 > MAX_FILE {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 1 MB"));
+    }
+    if path.extension().is_some_and(|extension| extension == "json") {
+        text = json::to_toml(without_mark(&text)).map_err(io::Error::other)?;
     }
     Ok(text)
 }

@@ -25,6 +25,7 @@ mod device_pattern;
 mod env;
 mod error;
 mod file;
+mod json;
 mod load;
 mod mail;
 mod mqtt;
