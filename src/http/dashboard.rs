@@ -26,9 +26,10 @@ use crate::{model::escape_html, service::health::Health};
 /// The path of the page's files. `base_url` must not be the same.
 const FOLDER: &str = "/page";
 
-/// Nothing from other sites, nothing inline: a device's name that became HTML after all could do no harm.
+/// Nothing from other sites, nothing inline: a device's name that became HTML after all could do no harm. Only a page of
+/// the same origin may frame it, as Home Assistant's does (ingress): that one could read and press everything here anyway.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
-                      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+                      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
 
 /// The placeholder in `index.html` for [`signpost`].
 const SIGNPOST: &str = "{signpost}";

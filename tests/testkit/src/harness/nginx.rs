@@ -12,6 +12,26 @@ const READY: Duration = Duration::from_secs(60);
 /// In the lab's network, where any port is free.
 const LISTEN: &str = "127.0.0.1:8888";
 
+/// Where Home Assistant serves an add-on's page: a path with a secret of its own.
+const INGRESS: &str = "/api/hassio_ingress/mXpZ0Q7u-3fJ_k";
+
+/// As Home Assistant and its Supervisor hand requests on to an add-on, and a page that shows the add-on in a frame, as
+/// theirs does. Host and Origin are the browser's.
+fn ingress(appliance: &str) -> String {
+    format!(
+        "location {INGRESS}/ {{\nproxy_pass {appliance}/;\nproxy_http_version 1.1;\nproxy_buffering off;\n\
+         proxy_set_header Host $http_host;\n\
+         proxy_set_header X-Ingress-Path {INGRESS};\n\
+         proxy_set_header X-Forwarded-For \"$remote_addr, 172.30.32.2\";\n\
+         proxy_set_header X-Forwarded-Host $http_host;\n\
+         proxy_set_header X-Forwarded-Proto $scheme;\n\
+         proxy_set_header X-Remote-User-Id 0123456789abcdef0123456789abcdef;\n\
+         proxy_set_header X-Remote-User-Name owner;\n}}\n\
+         location = /hassio {{\ndefault_type text/html;\nreturn 200 '<!doctype html><title>Home</title>\
+         <iframe title=portscan src={INGRESS}/></iframe>';\n}}\n"
+    )
+}
+
 /// As docs/page.md advises.
 fn location(appliance: &str) -> String {
     let advice = fs::read_to_string(repository("docs/page.md")).expect("the document is there");
@@ -24,11 +44,22 @@ fn location(appliance: &str) -> String {
 pub struct Nginx {
     _child: Reaped,
     _home: TempDir,
+    /// The path below which the appliance is.
+    path: &'static str,
 }
 
 impl Nginx {
     /// Starts it, before the appliance at `http://ADDRESS:PORT`.
-    pub fn before(_within: &Lab, appliance: &str) -> Self {
+    pub fn before(within: &Lab, appliance: &str) -> Self {
+        Self::start(within, "/lan/ports", &location(appliance))
+    }
+
+    /// Starts it as Home Assistant's ingress before the appliance at `http://ADDRESS:PORT`.
+    pub fn as_ingress(within: &Lab, appliance: &str) -> Self {
+        Self::start(within, INGRESS, &ingress(appliance))
+    }
+
+    fn start(_within: &Lab, path: &'static str, locations: &str) -> Self {
         let home = TempDir::new().expect("a temporary directory");
         let config = home.path().join("nginx.conf");
         let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
@@ -36,9 +67,8 @@ impl Nginx {
             .concat();
         let text = format!(
             "daemon off;\npid {};\nerror_log stderr;\nevents {{}}\nhttp {{\naccess_log off;\n{temporary}\
-             server {{\nlisten {LISTEN};\n{}}}\n}}\n",
-            home.path().join("pid").display(),
-            location(appliance)
+             server {{\nlisten {LISTEN};\n{locations}}}\n}}\n",
+            home.path().join("pid").display()
         );
         fs::write(&config, text).expect("writing its configuration");
         // One process: workers would be another user's, whom a user namespace does not have.
@@ -47,13 +77,19 @@ impl Nginx {
             .arg(&config)
             .stdin(Stdio::null())
             .spawn();
-        let nginx = Self { _child: Reaped(child.unwrap_or_else(|e| missing("nginx", &e))), _home: home };
+        let nginx =
+            Self { _child: Reaped(child.unwrap_or_else(|e| missing("nginx", &e))), _home: home, path };
         eventually(READY, "nginx listens", || TcpStream::connect(LISTEN).ok());
         nginx
     }
 
     /// Where the appliance is found.
     pub fn url(&self) -> String {
-        format!("http://{LISTEN}/lan/ports/")
+        format!("http://{LISTEN}{}/", self.path)
+    }
+
+    /// The page that shows it in a frame ([`Self::as_ingress`]).
+    pub fn frame_url(&self) -> String {
+        format!("http://{LISTEN}/hassio")
     }
 }
