@@ -1,6 +1,8 @@
 //! The package's scripts, run on directories of the test, and the apt repository and the list of components that come
 //! with a release. Installing the whole package is `make deb-test`.
 
+mod add_on;
+
 use std::{
     collections::BTreeSet,
     fs,
