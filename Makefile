@@ -60,6 +60,7 @@ MUSL_OF_armv7 := armv7-unknown-linux-musleabihf
 IMAGE_OF_armhf := armv7
 # The apt repository, the key that signs it, and what a release consists of (docs/releasing.md).
 KEY     ?= portscan
+SUITES  ?= bookworm trixie
 REPOSITORY ?= target/repository
 DIST    ?= target/dist
 DIST_ARCHS ?= amd64 arm64
@@ -69,8 +70,8 @@ BULLSEYE := $(CURDIR)/target/cross/bullseye
 EMULATED := $(EMULATOR) $(BULLSEYE)/lib
 
 .DEFAULT_GOAL := run
-.PHONY: run build release cross cross-test cross-test-setup deb deb-setup deb-test image image-setup image-test \
-  repository sbom dist test acceptance \
+.PHONY: run build release cross cross-test cross-test-setup deb deb-setup deb-test repository-test image image-setup \
+  image-test add-on repository sbom dist test acceptance \
   first-minute identify-cost servers properties alerts home-assistant siege \
   pi-test pi-setup screenshots bench bench-micro bench-setup fuzz fuzz-setup lint deny deny-advisories msrv msrv-setup \
   docs setup services vendors stats help clean
@@ -105,7 +106,11 @@ deb-test: deb-setup $(EMULATED) ## inspect a Pi's package; install one here, by 
 	tests/package.sh target/debian/portscan_$(VERSION)_arm64.deb
 	$(MAKE) deb ARCH=$(HERE) PROFILE=quick DEB=target/debian/quick_$(HERE).deb
 	tests/package.sh target/debian/quick_$(HERE).deb
-	tests/repository.sh target/debian/quick_$(HERE).deb
+	tests/repository.sh target/debian/quick_$(HERE).deb bookworm
+
+repository-test: deb-setup ## install, upgrade from 0.1.0, remove and purge by apt in fresh Debians, SUITES: as root
+	$(MAKE) deb ARCH=$(HERE) PROFILE=quick DEB=target/debian/quick_$(HERE).deb
+	tests/repository.sh target/debian/quick_$(HERE).deb $(SUITES)
 
 deb-setup: # installs what judges a package, or says how
 	@tests/setup/deb
@@ -130,6 +135,12 @@ image-test: setup image-setup ## run this machine's image by crun, read-only and
 	$(MAKE) image IMAGE_ARCHS=$(IMAGE_HERE) PROFILE=quick IMAGE=$(PORTSCAN_TEST_IMAGE)
 	$(CARGO) test --locked --test integration --no-run
 	$(CARGO) test --locked --offline --test integration -- --ignored --nocapture container::
+
+# For the processors that Home Assistant runs on; what its Supervisor makes of it, see docs/container.md.
+ADD_ON_ARCHS ?= amd64 arm64
+add-on: $(ADD_ON_ARCHS:%=image-binary-%) ## put the Home Assistant add-on together: target/add-on/portscan
+	cross/add-on target/add-on $(VERSION) \
+	  $(foreach arch,$(ADD_ON_ARCHS),$(arch)=target/$(MUSL_OF_$(arch))/$(PROFILE)/portscan)
 
 repository: ## make a signed apt repository of the packages of `make deb`: KEY, REPOSITORY
 	cross/repository $(REPOSITORY) $(KEY) target/debian/portscan_*.deb

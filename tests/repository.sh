@@ -1,12 +1,16 @@
 #!/bin/bash
-# Installs and upgrades the package by apt from a signed repository (cross/repository), as an owner does, in a small
-# Debian of its own: tests/repository.sh PACKAGE (`make deb-test`). Needs root. The other Debian is a directory, with its
-# own namespaces for mounts, processes and the network; the repository is another directory.
+# Installs, upgrades, removes and purges the package by apt from a signed repository (cross/repository), as an owner
+# does, in fresh Debians: tests/repository.sh PACKAGE [SUITE...] (`make deb-test`, `make repository-test`). Needs root.
+# Each Debian is a directory with namespaces of its own for mounts, processes and the network; the repository is another
+# directory. The appliance runs there, and scans the loopback of that network.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 package=$(realpath "$1")
+shift
+[ $# -gt 0 ] || set -- bookworm trixie
 arch=$(dpkg-deb --field "$package" Architecture)
+version=$(dpkg-deb --field "$package" Version)
 work=$(mktemp -d)
 # A socket's path is short, so gpg's home is too.
 GNUPGHOME=$(mktemp -d /tmp/gpg.XXXXXX)
@@ -14,51 +18,105 @@ export GNUPGHOME
 trap 'gpgconf --kill all; rm -rf --one-file-system "$work" "$GNUPGHOME"' EXIT
 
 fail() { echo "repository: $*" >&2; exit 1; }
-[ "$(id -u)" = 0 ] || fail "installing it needs root: sudo $0 $1"
-
-debian=target/debian/bookworm-$arch.tar
-mkdir -p target/debian "$work/root"
-[ -e "$debian" ] || mmdebstrap --quiet --variant=minbase --include=systemd,iproute2 bookworm "$debian"
-tar --extract --file "$debian" --directory "$work/root" --exclude './dev/*'
-mknod -m 666 "$work/root/dev/null" c 1 3
+[ "$(id -u)" = 0 ] || fail "installing it needs root: sudo $0 $package"
 
 gpg --batch --quiet --passphrase '' --quick-gen-key test@example.invalid ed25519
-# The next version differs in its number alone.
-dpkg-deb --raw-extract "$package" "$work/next"
-sed -i 's/^Version: .*/&+next/' "$work/next/DEBIAN/control"
-dpkg-deb --root-owner-group -Znone --build "$work/next" "$work/next.deb" >/dev/null
-version=$(dpkg-deb --field "$package" Version)
+# The release before: no package of it is kept, so it is this one with that number. What an older database becomes is
+# tested in src/store.
+before=0.1.0
+dpkg-deb --raw-extract "$package" "$work/before"
+sed -i "s/^Version: .*/Version: $before/" "$work/before/DEBIAN/control"
+dpkg-deb --root-owner-group -Znone --build "$work/before" "$work/before.deb" >/dev/null
 
 inside() {
-  unshare --mount --net --pid --fork --mount-proc="$work/root/proc" -- chroot "$work/root" sh -euc "$1" \
+  unshare --mount --net --pid --fork --mount-proc="$root/proc" -- chroot "$root" sh -euc "$1" \
     >"$work/said" 2>&1 || { cat "$work/said" >&2; return 1; }
 }
+publish() { cross/repository "$root/repository" test@example.invalid "$@" >/dev/null; }
+installed() { inside "dpkg-query --show --showformat '\${Version}' portscan"; cat "$work/said"; }
+there() { local path; for path; do [ -e "$root$path" ] || fail "$suite: $path is missing"; done; }
+gone() { local path; for path; do [ ! -e "$root$path" ] && [ ! -L "$root$path" ] || fail "$suite: $path is still there"; done; }
+
 # Only this repository: the others are not reached from here.
 apt="apt-get -qq -o Dir::Etc::sourcelist=/etc/apt/sources.list.d/portscan.list -o Dir::Etc::sourceparts=- -o APT::Sandbox::User=root"
-installed() { inside "dpkg-query --show --showformat '\${Version}' portscan"; cat "$work/said"; }
+config=/etc/portscan/portscan.toml
+# Runs the appliance until it has scanned its one device, whose open port is its own, and prints what it knows of it.
+serve='ip link set lo up
+portscan serve >/log 2>&1 &
+appliance=$!
+for second in $(seq 120); do
+  if portscan hosts --json >/hosts 2>/dev/null && grep -q "\"complete\": *true" /hosts; then break; fi
+  kill -0 $appliance || { cat /log; exit 1; }
+  sleep 1
+done
+kill $appliance
+wait $appliance
+cat /hosts'
+facts() { inside "$serve" && python3 -c '
+import json, sys
+rows = json.load(open(sys.argv[1]))
+print([(row["mac"], row["first_seen"], [port["port"] for port in row["ports"]]) for row in rows])
+' "$root/hosts"; }
 
-cross/repository "$work/root/repository" test@example.invalid "$package" >/dev/null
-mkdir -p "$work/root/usr/share/keyrings"
-cp "$work/root/repository/portscan.gpg" "$work/root/usr/share/keyrings/"
-echo 'deb [signed-by=/usr/share/keyrings/portscan.gpg] file:/repository stable main' \
-  > "$work/root/etc/apt/sources.list.d/portscan.list"
-inside "$apt update && $apt install -y portscan && portscan --version"
-[ "$(installed)" = "$version" ] || fail "$(installed) is installed instead of $version"
+try() {
+  suite=$1
+  root=$work/$suite
+  local debian=target/debian/$suite-$arch.tar
+  mkdir -p target/debian "$root"
+  [ -e "$debian" ] || mmdebstrap --quiet --variant=minbase --include=systemd,iproute2 "$suite" "$debian"
+  tar --extract --file "$debian" --directory "$root" --exclude './dev/*'
+  mknod -m 666 "$root/dev/null" c 1 3
 
-# The owner's configuration and the database outlive an upgrade.
-echo '# mine' >> "$work/root/etc/portscan/portscan.toml"
-mkdir -p "$work/root/var/lib/private/portscan"
-ln -s private/portscan "$work/root/var/lib/portscan"
-echo data > "$work/root/var/lib/private/portscan/portscan.db"
-cross/repository "$work/root/repository" test@example.invalid "$package" "$work/next.deb" >/dev/null
-inside "$apt update && $apt upgrade -y"
-[ "$(installed)" = "$version+next" ] || fail "the upgrade leaves $(installed)"
-grep -q '# mine' "$work/root/etc/portscan/portscan.toml" || fail "the upgrade replaces the configuration"
-grep -q data "$work/root/var/lib/portscan/portscan.db" || fail "the upgrade loses the database"
+  publish "$work/before.deb"
+  mkdir -p "$root/usr/share/keyrings"
+  cp "$root/repository/portscan.gpg" "$root/usr/share/keyrings/"
+  echo 'deb [signed-by=/usr/share/keyrings/portscan.gpg] file:/repository stable main' \
+    > "$root/etc/apt/sources.list.d/portscan.list"
+  inside "$apt update && $apt install -y portscan && portscan --version"
+  [ "$(installed)" = "$before" ] || fail "$suite: $(installed) is installed instead of $before"
 
-# What was changed after it was signed is refused, and what is installed stays.
-sed -i 's/^Label: .*/Label: forged/' "$work/root/repository/dists/stable/InRelease"
-if inside "$apt update -o APT::Update::Error-Mode=any" 2>/dev/null; then fail "a forged list is accepted"; fi
-grep -q BADSIG "$work/said" || { cat "$work/said" >&2; fail "it does not say what is wrong with the signature"; }
-[ "$(installed)" = "$version+next" ] || fail "a forged list changes what is installed"
-echo "repository: apt installs $version, upgrades it, keeps configuration and database, and refuses a forged list"
+  # The owner's configuration, and what the appliance has found.
+  cat > "$root$config" <<'TOML'
+listen = ["127.0.0.1:80"]
+[feed]
+url = []
+hosts = [{ address = "127.0.0.1", mac = "02:00:00:00:00:01", name = "mine" }]
+[mdns]
+enabled = false
+[[device]]
+match = "127.0.0.1"
+timing = "T5"
+[[scanner]]
+name = "own"
+interval = "1d"
+ports = "1-1000"
+TOML
+  mkdir -p "$root/var/lib/private/portscan"
+  ln -s private/portscan "$root/var/lib/portscan"
+  local found
+  found=$(facts)
+  [[ $found == *02:00:00:00:00:01*80* ]] || fail "$suite: the appliance found $found"
+
+  publish "$work/before.deb" "$package"
+  inside "$apt update && $apt upgrade -y"
+  [ "$(installed)" = "$version" ] || fail "$suite: the upgrade leaves $(installed)"
+  grep -q mine "$root$config" || fail "$suite: the upgrade replaces the configuration"
+  [ "$(facts)" = "$found" ] || fail "$suite: the upgrade changes $found into $(facts)"
+
+  # What was changed after it was signed is refused, and what is installed stays.
+  sed -i 's/^Label: .*/Label: forged/' "$root/repository/dists/stable/InRelease"
+  if inside "$apt update -o APT::Update::Error-Mode=any" 2>/dev/null; then fail "$suite: a forged list is accepted"; fi
+  grep -q 'BADSIG\|manipulated\|invalid signature\|Bad signature' "$work/said" \
+    || { cat "$work/said" >&2; fail "$suite: it does not say what is wrong with the signature"; }
+  [ "$(installed)" = "$version" ] || fail "$suite: a forged list changes what is installed"
+
+  inside "$apt remove -y portscan"
+  gone /usr/bin/portscan
+  there "$config" /var/lib/private/portscan/portscan.db
+  inside "$apt purge -y portscan"
+  gone /etc/portscan /var/lib/portscan /var/lib/private/portscan
+  echo "repository: in $suite apt installs $before, upgrades it to $version, keeps configuration and database, refuses a" \
+    "forged list, removes and purges"
+  rm -rf --one-file-system "$root"
+}
+for suite; do try "$suite"; done
