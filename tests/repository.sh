@@ -44,13 +44,18 @@ config=/etc/portscan/portscan.toml
 serve='ip link set lo up
 portscan serve >/log 2>&1 &
 appliance=$!
+# Not before it listens: the command would read the database itself, which the appliance could not open meanwhile.
+until grep -q "0100007F:0050 00000000:0000 0A" /proc/net/tcp; do
+  kill -0 $appliance || { cat /log; exit 1; }
+  sleep 0.2
+done
 for second in $(seq 120); do
   if portscan hosts --json >/hosts 2>/dev/null && grep -q "\"complete\": *true" /hosts; then break; fi
   kill -0 $appliance || { cat /log; exit 1; }
   sleep 1
 done
 kill $appliance
-wait $appliance
+wait $appliance || { cat /log; exit 1; }
 cat /hosts'
 facts() { inside "$serve" && python3 -c '
 import json, sys
