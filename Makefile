@@ -131,7 +131,7 @@ image-setup: # installs the runtime that the image is tried with, or says how
 
 IMAGE_HERE := $(or $(IMAGE_OF_$(HERE)),$(HERE))
 image-test: export PORTSCAN_TEST_IMAGE := $(CURDIR)/target/image/quick.tar
-image-test: setup image-setup ## run this machine's image by crun, read-only and as its user: as root
+image-test: setup image-setup ## run this machine's image by crun and podman, read-only and as its user: as root
 	$(MAKE) image IMAGE_ARCHS=$(IMAGE_HERE) PROFILE=quick IMAGE=$(PORTSCAN_TEST_IMAGE)
 	$(CARGO) test --locked --test integration --no-run
 	$(CARGO) test --locked --offline --test integration -- --ignored --nocapture container::

@@ -1,6 +1,8 @@
 //! The container image (`cross/image`): the same program makes the same image, and it runs read-only, as its own user,
 //! with as few capabilities as it is given.
 
+mod podman;
+
 use std::{
     collections::BTreeSet,
     fs::{self, File},
