@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{GRANTED, USER, arch};
+use super::{GRANTED, USER};
 use crate::{
     harness::{LONG, NO_IDENTIFICATION, Site, eventually, scanner, static_feed},
     lab::Lab,
@@ -33,10 +33,9 @@ impl<'a> Podman<'a> {
             at("graph")
         );
         fs::write(folder.join("storage.conf"), storage).unwrap();
-        // runc, because crun refuses a machine on which both versions of control groups are mounted. The limits are
-        // those of a machine whose root may not raise its own.
-        let engine = "[containers]\ndefault_ulimits = [\"nofile=4096:4096\", \"nproc=500:500\"]\n\
-                      [engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\nruntime = \"runc\"\n";
+        // runc, because crun refuses a machine on which both versions of control groups are mounted.
+        let engine =
+            "[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\nruntime = \"runc\"\n";
         fs::write(folder.join("containers.conf"), engine).unwrap();
         Self { folder }
     }
@@ -123,7 +122,7 @@ fn compose_runs_the_image_under_control_groups_and_a_restart_keeps_the_data() {
     fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/compose.yaml"), folder.path().join("compose.yaml"))
         .unwrap();
     // Root may not raise its limits on every machine.
-    let limits = "services:\n  portscan:\n    ulimits:\n      nofile: 4096\n";
+    let limits = "services:\n  portscan:\n    ulimits:\n      nofile: 4096\n      nproc: 500\n";
     fs::write(folder.path().join("limits.yaml"), limits).unwrap();
     let config = format!(
         "{}{}{NO_IDENTIFICATION}[mdns]\nenabled = false\n",
@@ -133,7 +132,7 @@ fn compose_runs_the_image_under_control_groups_and_a_restart_keeps_the_data() {
     fs::write(folder.path().join("portscan.toml"), config).unwrap();
 
     podman.done(&["load", "--input", &archive]);
-    let tag = format!("{}-{}", env!("CARGO_PKG_VERSION").replace('+', "-"), arch().unwrap());
+    let tag = env!("CARGO_PKG_VERSION").replace('+', "-");
     podman.compose(&["up", "--detach"], &[("PORTSCAN_TAG", &tag)]);
     let site = podman.site(80);
 
