@@ -192,6 +192,8 @@ impl Container {
             },
             "mounts": [
                 mount("/proc", "proc", "proc", json!([])),
+                // Engines give every container one; the image has none.
+                mount("/dev", "tmpfs", "tmpfs", json!(["nosuid", "mode=755", "size=64k"])),
                 mount("/tmp", "tmpfs", "tmpfs", json!(["nosuid", "nodev"])),
                 mount("/var/lib/portscan", "bind", "data", json!(["rbind", "rw"])),
                 mount("/etc/portscan", "bind", "etc", json!(["rbind", "ro"])),

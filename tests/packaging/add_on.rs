@@ -1,6 +1,6 @@
 //! The Home Assistant add-on (`cross/add-on`): what its Supervisor reads agrees with what the program knows.
 
-use std::{collections::BTreeSet, fs, path::Path, process::Command};
+use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
 use serde_json::{Value, json};
 
@@ -82,7 +82,8 @@ fn home_assistants_add_on_starts_the_program_with_its_options() {
     // This machine has none of them.
     options["feed"]["discover"] = json!([]);
     options["auth"]["token_file"] = json!(folder.path().join("token"));
-    fs::write(folder.path().join("token"), "a token of one's own, which is long enough\n").unwrap();
+    fs::write(folder.path().join("token"), "a-token-of-ones-own\n").unwrap();
+    fs::set_permissions(folder.path().join("token"), fs::Permissions::from_mode(0o600)).unwrap();
     let (is_valid, said) = check_config(folder.path(), &options);
     assert!(is_valid, "{said}");
     options["feed"]["discoverr"] = json!(["eth0"]);
