@@ -418,7 +418,7 @@ fn troubles(stats: &Stats, descriptors: u32) -> Vec<String> {
             ),
             LocalError::Ports => "local ports ran out; wait a minute, or scan less at once".to_owned(),
             LocalError::Memory => "the kernel ran out of memory for sockets; scan less at once".to_owned(),
-            LocalError::Denied => "connects were denied by this machine's own firewall; allow outgoing \
+            LocalError::Denied => "probes were denied by this machine's own firewall; allow outgoing \
                                    connections"
                 .to_owned(),
             LocalError::NoRoute => {
@@ -429,7 +429,7 @@ fn troubles(stats: &Stats, descriptors: u32) -> Vec<String> {
                 format!("{link}; check the cable, the switch or the access point")
             }
             LocalError::SelfConnect => return None,
-            LocalError::Other => "connects failed on this machine for an unusual reason".to_owned(),
+            LocalError::Other => "probes failed on this machine for an unusual reason".to_owned(),
         };
         Some(format!("{trouble} ({count} times)"))
     };
