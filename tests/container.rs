@@ -15,7 +15,7 @@ use nix::mount::{MsFlags, mount};
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{LONG, Site, eventually, scanner, static_feed},
+    harness::{Answer, LONG, Site, eventually, scanner, static_feed},
     lab::Lab,
 };
 
@@ -24,6 +24,19 @@ const USER: u32 = 61080;
 
 /// Bits of capabilities(7): `CAP_NET_BIND_SERVICE` and `CAP_NET_RAW`.
 const GRANTED: u64 = 1 << 10 | 1 << 13;
+
+/// Waits until a device of the lab is scanned; returns where its ports are served, and what is: the truth.
+fn true_answer(site: &Site, lab: &Lab) -> (String, Answer) {
+    let host = lab.host("10.77.0.5");
+    let path = format!("/portscan/{}/json", host.mac());
+    let answer = eventually(LONG, "the device is scanned", || {
+        let answer = site.get(&path);
+        answer.open_ports().is_some().then_some(answer)
+    });
+    let wanted: BTreeSet<u16> = host.open_ports().iter().filter(|port| *port <= 1000).collect();
+    assert_eq!(answer.open_ports().unwrap().iter().collect::<BTreeSet<u16>>(), wanted);
+    (path, answer)
+}
 
 /// Packs a program; returns whether that succeeded, and what was said.
 fn pack(output: &Path, images: &[String]) -> (bool, String) {
@@ -302,16 +315,7 @@ fn the_image_runs_read_only_as_its_user() {
     let refused = fs::write(format!("{inside}/etc/new"), "x").unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
 
-    // It says what the lab's devices really have open.
-    let host = lab.host("10.77.0.5");
-    let path = format!("/portscan/{}/json", host.mac());
-    let first = eventually(LONG, "the device is scanned", || {
-        let answer = site.get(&path);
-        answer.open_ports().is_some().then_some(answer)
-    });
-    let wanted: BTreeSet<u16> = host.open_ports().iter().filter(|port| *port <= 1000).collect();
-    let found: BTreeSet<u16> = first.open_ports().unwrap().iter().collect();
-    assert_eq!(found, wanted);
+    let (path, first) = true_answer(&site, &lab);
     let (is_healthy, said) = container.exec(&["/portscan", "status"]);
     assert!(is_healthy && said.contains("healthy"), "{said}");
     let (works, said) = container.exec(&["/portscan", "doctor"]);

@@ -1,12 +1,6 @@
 //! `scan -sS` and `method = "auto"`: SYNs ask where they get through, and what is found is what connects find.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    net::{Ipv4Addr, TcpListener},
-    process::Command,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fs, net::TcpListener, process::Command, time::Duration};
 
 use rstest::rstest;
 use serde_json::Value;
@@ -18,17 +12,6 @@ use crate::{
 };
 
 const WITHIN: Duration = Duration::from_secs(240);
-
-/// These ports, and every open port of the lab.
-fn ports(lab: &Lab, last: u16) -> Ports {
-    let open: Vec<Ports> = lab.hosts().map(|host| host.open_ports()).collect();
-    open.iter().flat_map(Ports::iter).chain(1..=last).collect()
-}
-
-fn truth(lab: &Lab, scanned: &Ports) -> BTreeMap<Ipv4Addr, Ports> {
-    let seen = |open: Ports| open.iter().filter(|&port| scanned.contains(port)).collect();
-    lab.truth().into_iter().map(|(address, open)| (address, seen(open))).collect()
-}
 
 /// Connects that this network's kernel has begun (RFC 4022, `tcpActiveOpens`): bare SYNs are none.
 fn connects() -> u64 {
@@ -69,10 +52,10 @@ fn syns(lab: &Lab) -> usize {
 #[test]
 fn a_mixed_lan_is_seen_as_it_is() {
     let lab = Lab::enter("forty");
-    let scanned = ports(&lab, 1200);
+    let scanned = lab.ports_to_scan(1200);
     let before = connects();
     let (document, _) = scan(&lab, &scanned, &["-sS"]);
-    assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
+    assert_eq!(found(&document, &scanned), lab.truth_among(&scanned));
     assert_eq!(document["scan"]["status"], "complete");
     let (connects, syns) = (connects() - before, syns(&lab) as u64);
     assert!(connects * 3 < syns, "{connects} connects, {syns} SYNs");
@@ -87,19 +70,19 @@ fn a_mixed_lan_is_seen_as_it_is() {
 #[case("gadget-45", "-T3")]
 fn no_kind_of_host_hides_an_open_port(#[case] name: &str, #[case] timing: &str) {
     let lab = Lab::enter(name);
-    let scanned = ports(&lab, 1000);
+    let scanned = lab.ports_to_scan(1000);
     let (document, _) = scan(&lab, &scanned, &["-sS", timing]);
-    assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
+    assert_eq!(found(&document, &scanned), lab.truth_among(&scanned));
 }
 
 #[test]
 fn small_packets_get_through_a_small_mtu() {
     let lab = Lab::enter("near");
     namespace::ip(&["link", "set", namespace::INTERFACE, "mtu", "576"]);
-    let scanned = ports(&lab, 1000);
+    let scanned = lab.ports_to_scan(1000);
     let before = connects();
     let (document, _) = scan(&lab, &scanned, &["-sS"]);
-    assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
+    assert_eq!(found(&document, &scanned), lab.truth_among(&scanned));
     assert!(connects() - before < 200);
 }
 
@@ -123,7 +106,7 @@ fn a_kernel_is_left_without_half_open_connections() {
 #[test]
 fn without_the_capability_syns_are_an_error_and_auto_connects() {
     let lab = Lab::enter("near");
-    let scanned = ports(&lab, 300);
+    let scanned = lab.ports_to_scan(300);
     let hosts: Vec<String> = lab.hosts().map(|host| host.address().to_string()).collect();
     let portscan = Portscan::new(&lab, "").unprivileged();
     let refused = run(&portscan, &["-sS"], &scanned, &hosts);
@@ -131,7 +114,7 @@ fn without_the_capability_syns_are_an_error_and_auto_connects() {
     assert!(refused.stderr.contains("setcap cap_net_raw+p"), "{}", refused.stderr);
     assert_eq!(syns(&lab), 0, "nothing is probed otherwise than asked");
     let ended = run(&portscan, &["--method", "auto"], &scanned, &hosts);
-    assert_eq!(found(&ended.json(), &scanned), truth(&lab, &scanned));
+    assert_eq!(found(&ended.json(), &scanned), lab.truth_among(&scanned));
     assert_eq!(ended.stderr.matches("probing by connects").count(), 1, "{}", ended.stderr);
 }
 
@@ -161,9 +144,9 @@ const SYNS_LOST: &str = "SYNs stay unanswered where connects are answered";
 fn a_firewall_that_refuses_to_send_bare_syns_hides_nothing() {
     let lab = Lab::enter("near");
     drop_bare_syns("OUTPUT");
-    let scanned = ports(&lab, 1000);
+    let scanned = lab.ports_to_scan(1000);
     let (document, log) = scan(&lab, &scanned, &["-sS"]);
-    assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
+    assert_eq!(found(&document, &scanned), lab.truth_among(&scanned));
     assert_eq!(log.matches(SYNS_LOST).count(), 1, "{log}");
 }
 

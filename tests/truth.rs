@@ -1,6 +1,6 @@
 //! `portscan scan` finds the truth: every open port, no other, on every kind of device.
 
-use std::{collections::BTreeMap, net::Ipv4Addr, thread, time::Duration};
+use std::{net::Ipv4Addr, thread, time::Duration};
 
 use portscan::model::Timing;
 use rstest::rstest;
@@ -11,18 +11,6 @@ use crate::{
     harness::{Portscan, found},
     lab::Lab,
 };
-
-/// The reduced port space: these, and every open port of the lab.
-fn ports(lab: &Lab, last: u16) -> Ports {
-    let open: Vec<Ports> = lab.hosts().map(|host| host.open_ports()).collect();
-    open.iter().flat_map(Ports::iter).chain(1..=last).collect()
-}
-
-/// The correct findings of a scan of these ports.
-fn truth(lab: &Lab, scanned: &Ports) -> BTreeMap<Ipv4Addr, Ports> {
-    let seen = |open: Ports| open.iter().filter(|&port| scanned.contains(port)).collect();
-    lab.truth().into_iter().map(|(address, open)| (address, seen(open))).collect()
-}
 
 /// Scans all devices of the lab; fails if the scan harmed one or touched other addresses.
 fn scan(lab: &Lab, portscan: &Portscan, scanned: &Ports, options: &[&str]) -> Value {
@@ -53,10 +41,10 @@ fn host(document: &Value, address: &str) -> Value {
 #[test]
 fn forty_devices_are_found_with_their_true_states() {
     let lab = Lab::enter("forty");
-    let scanned = ports(&lab, 1200);
+    let scanned = lab.ports_to_scan(1200);
     let portscan = Portscan::new(&lab, "");
     let document = scan(&lab, &portscan, &scanned, &[]);
-    assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
+    assert_eq!(found(&document, &scanned), lab.truth_among(&scanned));
     assert_eq!(document["scan"]["status"], "complete");
     for (address, default) in [
         ("10.77.0.10", "closed"),
@@ -74,10 +62,10 @@ fn forty_devices_are_found_with_their_true_states() {
 #[test]
 fn with_64_descriptors_every_port_is_found() {
     let lab = Lab::enter("descriptors");
-    let scanned = ports(&lab, 1000);
+    let scanned = lab.ports_to_scan(1000);
     let portscan = Portscan::new(&lab, "");
     let document = scan(&lab, &portscan, &scanned, &["-T4"]);
-    assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
+    assert_eq!(found(&document, &scanned), lab.truth_among(&scanned));
 }
 
 #[rstest]
@@ -86,17 +74,17 @@ fn with_64_descriptors_every_port_is_found() {
 #[case("wifi", "-T4")]
 fn a_bad_link_hides_nothing(#[case] name: &str, #[case] timing: &str) {
     let lab = Lab::enter(name);
-    let scanned = ports(&lab, 1000);
+    let scanned = lab.ports_to_scan(1000);
     let document = scan(&lab, &Portscan::new(&lab, ""), &scanned, &[timing]);
-    assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
+    assert_eq!(found(&document, &scanned), lab.truth_among(&scanned));
 }
 
 #[test]
 fn ports_rejected_by_icmp_are_filtered() {
     let lab = Lab::enter("rejecting");
-    let scanned = ports(&lab, 1500);
+    let scanned = lab.ports_to_scan(1500);
     let document = scan(&lab, &Portscan::new(&lab, ""), &scanned, &["-T4"]);
-    assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
+    assert_eq!(found(&document, &scanned), lab.truth_among(&scanned));
     for address in ["10.77.0.30", "10.77.0.31"] {
         assert_eq!(host(&document, address)["default_state"], "filtered", "{address}");
     }
@@ -105,26 +93,26 @@ fn ports_rejected_by_icmp_are_filtered() {
 #[test]
 fn probes_that_a_policer_drops_are_retried() {
     let lab = Lab::enter("policer");
-    let scanned = ports(&lab, 1500);
+    let scanned = lab.ports_to_scan(1500);
     let document = scan(&lab, &Portscan::new(&lab, ""), &scanned, &["-T4"]);
-    assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
+    assert_eq!(found(&document, &scanned), lab.truth_among(&scanned));
     assert_eq!(host(&document, "10.77.0.45")["default_state"], "closed");
 }
 
 #[test]
 fn a_service_with_a_full_backlog_is_found() {
     let lab = Lab::enter("backlog");
-    let scanned = ports(&lab, 500);
+    let scanned = lab.ports_to_scan(500);
     let document = scan(&lab, &Portscan::new(&lab, ""), &scanned, &["-T4"]);
-    assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
+    assert_eq!(found(&document, &scanned), lab.truth_among(&scanned));
 }
 
 #[test]
 fn hosts_are_found_among_many_dead_addresses() {
     let lab = Lab::enter("absent");
-    let scanned = ports(&lab, 200);
+    let scanned = lab.ports_to_scan(200);
     let document = scan(&lab, &Portscan::new(&lab, ""), &scanned, &[]);
-    assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
+    assert_eq!(found(&document, &scanned), lab.truth_among(&scanned));
 }
 
 #[rstest]
@@ -132,26 +120,26 @@ fn hosts_are_found_among_many_dead_addresses() {
 #[case("-T2", 40)]
 fn a_feeble_gadget_survives(#[case] timing: &str, #[case] last: u16) {
     let lab = Lab::enter("gadget-45");
-    let scanned = ports(&lab, last);
+    let scanned = lab.ports_to_scan(last);
     let document = scan(&lab, &Portscan::new(&lab, ""), &scanned, &[timing]);
-    assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
+    assert_eq!(found(&document, &scanned), lab.truth_among(&scanned));
 }
 
 #[test]
 fn open_ports_of_a_host_that_drops_are_found() {
     let lab = Lab::enter("silent");
-    let scanned = ports(&lab, 3000);
+    let scanned = lab.ports_to_scan(3000);
     let document = scan(&lab, &Portscan::new(&lab, ""), &scanned, &[]);
-    assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
+    assert_eq!(found(&document, &scanned), lab.truth_among(&scanned));
     assert_eq!(host(&document, "10.77.0.20")["default_state"], "filtered");
 }
 
 #[test]
 fn open_ports_of_sleeping_devices_are_found() {
     let lab = Lab::enter("wake");
-    let scanned = ports(&lab, 500);
+    let scanned = lab.ports_to_scan(500);
     let document = scan(&lab, &Portscan::new(&lab, ""), &scanned, &[]);
-    assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
+    assert_eq!(found(&document, &scanned), lab.truth_among(&scanned));
 }
 
 #[test]
@@ -159,7 +147,7 @@ fn every_host_of_a_large_network_is_found() {
     let lab = Lab::enter("big");
     let scanned = "20-29,80-89,443,8443".parse().unwrap();
     let document = scan(&lab, &Portscan::new(&lab, ""), &scanned, &[]);
-    assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
+    assert_eq!(found(&document, &scanned), lab.truth_among(&scanned));
 }
 
 /// Every host's verdicts, without the times, which may differ between scans.
@@ -180,9 +168,9 @@ fn a_scan_says_the_same_every_time(#[case] name: &str, #[case] last: u16) {
     let runs = std::env::var("PORTSCAN_TEST_RUNS").map_or(2, |text| text.parse().unwrap());
     let scan_anew = || {
         let lab = Lab::enter(name);
-        let scanned = ports(&lab, last);
+        let scanned = lab.ports_to_scan(last);
         let document = scan(&lab, &Portscan::new(&lab, ""), &scanned, &["-T4"]);
-        assert_eq!(found(&document, &scanned), truth(&lab, &scanned));
+        assert_eq!(found(&document, &scanned), lab.truth_among(&scanned));
         verdicts(&document)
     };
     // Each scan has a network of its own, and thus a thread.

@@ -1,4 +1,4 @@
-//! Reads `identified.txt`, which is a part of the binary: what to say of a port whose service has identified itself.
+//! Reads `identified.txt`, which is a part of the binary: what to say of a port where the service has identified itself.
 
 use std::sync::LazyLock;
 

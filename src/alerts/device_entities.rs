@@ -242,19 +242,6 @@ fn digest(text: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::MqttConfig;
-
-    fn topics(discovery: Option<&str>) -> MqttTopics {
-        let broker = MqttConfig {
-            user: None,
-            password_file: None,
-            version: None,
-            topic: None,
-            discovery: discovery.map(ToOwned::to_owned),
-            has_device_entities: true,
-        };
-        MqttTopics::new("a1", &broker)
-    }
 
     fn device(last: u8) -> DeviceEntities {
         DeviceEntities {
@@ -291,7 +278,8 @@ mod tests {
 
     #[test]
     fn a_device_has_entities_that_name_it_and_follow_its_state() {
-        let (topics, mut board, mut broker) = (topics(Some("ha")), DeviceBoard::default(), Broker::default());
+        let (topics, mut board, mut broker) =
+            (MqttTopics::of_a1(Some("ha")), DeviceBoard::default(), Broker::default());
         board.plan(&[device(7)], &topics, PAGE);
         assert_eq!(broker.take(&mut board, 99), 3, "the list, the device, and its state");
         let config: Value =
@@ -311,7 +299,7 @@ mod tests {
 
     #[test]
     fn nothing_is_left_of_a_forgotten_device_wherever_the_appliance_is_killed() {
-        let topics = topics(Some("ha"));
+        let topics = MqttTopics::of_a1(Some("ha"));
         for killed_after in 0..12 {
             let (mut board, mut broker) = (DeviceBoard::default(), Broker::default());
             board.plan(&[device(1), device(2)], &topics, PAGE);
@@ -338,7 +326,7 @@ mod tests {
 
     #[test]
     fn a_forged_list_removes_no_foreign_topic_and_the_devices_are_bounded() {
-        let (topics, mut board) = (topics(Some("ha")), DeviceBoard::default());
+        let (topics, mut board) = (MqttTopics::of_a1(Some("ha")), DeviceBoard::default());
         board.read_list(br##"["../x", "a/b", "+", "#", "", "ok1", 7]"##);
         board.read_list(br##"["../x", "a/b", "+", "#", "", "ok1"]"##);
         assert_eq!(board.listed.iter().collect::<Vec<_>>(), ["ok1"]);

@@ -234,25 +234,29 @@ pub fn mqtt_payload(message: &AlertMessage) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::messages::Origin;
-
-    fn topics(discovery: Option<&str>) -> MqttTopics {
+impl MqttTopics {
+    /// Those of an appliance `a1`, for tests.
+    pub(super) fn of_a1(discovery: Option<&str>) -> Self {
         let broker = MqttConfig {
             user: None,
             password_file: None,
             version: None,
             topic: None,
             discovery: discovery.map(ToOwned::to_owned),
-            has_device_entities: false,
+            has_device_entities: true,
         };
-        MqttTopics::new("a1", &broker)
+        Self::new("a1", &broker)
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::messages::Origin;
 
     #[test]
     fn each_entity_has_an_id_of_its_own_and_a_topic_of_this_appliance() {
-        let topics = topics(Some("homeassistant"));
+        let topics = MqttTopics::of_a1(Some("homeassistant"));
         assert_eq!(topics.discovery().unwrap(), "homeassistant/device/portscan_a1/config");
         let device = topics.device("http://portscan.local");
         let entities = device["cmps"].as_object().unwrap();
@@ -269,7 +273,7 @@ mod tests {
 
     #[test]
     fn only_a_press_that_is_new_asks_for_a_scan() {
-        let topics = topics(Some("ha"));
+        let topics = MqttTopics::of_a1(Some("ha"));
         assert!(topics.asks_for_scan("portscan/a1/scan", b"PRESS", false));
         for (topic, payload, is_retained) in [
             ("portscan/a1/scan", &b"PRESS"[..], true),
@@ -281,7 +285,7 @@ mod tests {
         }
         assert!(topics.tells_of_start("ha/status", b"online"));
         assert!(!topics.tells_of_start("ha/status", b"offline"));
-        assert!(!self::topics(None).tells_of_start("homeassistant/status", b"online"));
+        assert!(!MqttTopics::of_a1(None).tells_of_start("homeassistant/status", b"online"));
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub struct Mail<'a> {
     pub message: &'a AlertMessage,
     /// The channel's name.
     pub channel: &'a str,
-    /// From whom to whom.
+    /// The sender and the recipients.
     pub config: &'a MailConfig,
     /// Whether the text is the built-in one: then it is explained line by line.
     pub is_explained: bool,

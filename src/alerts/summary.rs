@@ -156,7 +156,7 @@ impl SummaryWatch {
     }
 }
 
-/// The latest day, up to now, whose summary is due.
+/// The latest day, up to now, for which the summary is due.
 fn latest_day(time: SummaryTime, local: DateTime) -> Date {
     let today = local.date();
     let last = if local.time() >= time.at { today } else { today.saturating_sub(1.day()) };

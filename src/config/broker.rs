@@ -5,7 +5,7 @@ use std::path::PathBuf;
 /// How an MQTT broker is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MqttConfig {
-    /// Who logs in.
+    /// The user that logs in.
     pub user: Option<String>,
     /// A file that holds the password.
     pub password_file: Option<PathBuf>,

@@ -88,7 +88,7 @@ pub enum SyslogFormat {
     Rfc3164,
 }
 
-/// How a mail server is spoken with, and for whom.
+/// How mail is sent: the server, the sender, the recipients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MailConfig {
     /// How the connection is secured.
@@ -226,7 +226,7 @@ impl MailSecurity {
 }
 
 impl ChannelUrl {
-    /// A URL whose parts were checked.
+    /// A URL of which the parts were checked.
     pub(super) fn new(whole: &str, scheme: &str, authority: &Authority) -> Self {
         let path = &whole[(scheme.len() + "://".len() + authority.as_str().len()).min(whole.len())..];
         let rest = if path.trim_matches('/').is_empty() { "" } else { "/..." };

@@ -1,6 +1,6 @@
 //! A configuration in JSON, which Home Assistant writes an add-on's options as: the same keys in the same sections.
 //!
-//! It is rewritten as TOML and read as such, so that there is one reader, whose faults name the key. The line that they
+//! It is rewritten as TOML and read as such, so that there is one reader; its faults name the key. The line that they
 //! name is that of the rewritten file: each key of the top has one.
 
 use std::fmt::Write;

@@ -114,7 +114,7 @@ fn same_maker<'a>(one: &'a str, two: &'a str) -> Option<&'a str> {
     is_same.then_some(short)
 }
 
-/// A device whose texts are safe to store and short.
+/// A device with texts that are short and safe to store.
 pub(super) fn clean_device(device: DeviceIdentification) -> DeviceIdentification {
     DeviceIdentification {
         device_type: device.device_type,

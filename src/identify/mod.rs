@@ -54,7 +54,7 @@ pub const RESPONSE_MAX: usize = 16 * 1024;
 /// The longest certificate that is parsed, in bytes. Most have less than 2 KiB; hundreds of names make 8.
 pub const CERTIFICATE_MAX: usize = 16 * 1024;
 
-/// Parses a text whose kind is known. At most [`GREETING_MAX`] bytes are looked at. The texts of the answer are one
+/// Parses a text of a known kind. At most [`GREETING_MAX`] bytes are looked at. The texts of the answer are one
 /// line each, of at most 80 characters, without unseen characters.
 pub fn parse(kind: GreetingKind, greeting: &[u8]) -> Claims {
     let greeting = &greeting[..greeting.len().min(GREETING_MAX)];

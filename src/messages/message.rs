@@ -122,7 +122,7 @@ impl AlertMessage {
 }
 
 impl Origin {
-    /// The key of a message whose first event this is.
+    /// The key of a message that begins with this event.
     pub fn key(&self, first: i64) -> String {
         format!("{}-{first}", self.appliance)
     }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::message::{AlertChange, AlertMessage, PortExplanation};
 use crate::model::AlertSeverity;
 
-/// The most characters of a text for Discord, whose limit is 4,096.
+/// The most characters of a text for Discord, with its limit of 4,096.
 const DISCORD_MOST: usize = 4000;
 
 /// All there is.
@@ -162,7 +162,7 @@ pub fn alertmanager(message: &AlertMessage) -> Value {
         alert[when] = event.at.to_string().into();
         alert
     };
-    // It has no way to end an alert whose begin is not known, and ends this one by itself.
+    // It has no way to end an alert without its begin, and ends this one by itself.
     if message.changes.is_empty() && message.is_resolved {
         return json!([]);
     }

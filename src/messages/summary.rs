@@ -21,7 +21,7 @@ pub struct NetworkSummary {
     pub missing: u64,
     /// Devices that were seen for the first time since the last summary.
     pub new_devices: u64,
-    /// Devices whose alerts are snoozed: nothing above is about them but both totals.
+    /// Devices with snoozed alerts: nothing above is about them but both totals.
     pub snoozed: usize,
     /// Of the devices with differences, the first ones.
     pub deviating: Vec<DeviatingPorts>,

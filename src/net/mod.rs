@@ -1,11 +1,11 @@
 //! Layer 2: sockets, and what the kernel reports about this machine.
 //!
 //! [`ConnectProber`] makes the connects that the engine requests, [`SynProber`] sends SYNs in their place where it may,
-//! [`ArpSocket`] and, without privileges, [`Nudge`] find
-//! the devices of a [`Lan`], [`solicit`] asks for the MAC at one address before any port is probed there, [`mdns`]
-//! resolves and announces names in `.local`. [`mdns_name`] asks one neighbour for its name, [`announced`] for its
-//! services, and [`search`] asks the devices of a network where they describe themselves. The other modules read what
-//! this machine knows without sending anything: its limits, its interfaces, its neighbours, its name server's answers.
+//! [`ArpSocket`] and, without privileges, [`Nudge`] find the devices of a [`Lan`], [`solicit`] asks for the MAC at one
+//! address before any port is probed there, [`mdns`] resolves and announces names in `.local`. [`mdns_name`] asks one
+//! neighbour for its name, [`announced`] for its services, and [`search`] asks the devices of a network where they
+//! describe themselves. The other modules read what this machine knows without sending anything: its limits, its
+//! interfaces, its neighbours, its name server's answers.
 
 mod arp;
 mod connect;
@@ -28,6 +28,8 @@ mod neighbour_query;
 mod neighbours;
 mod netlink;
 mod nudge;
+#[cfg(test)]
+mod own_network;
 mod privileges;
 mod reverse;
 mod solicit;

@@ -25,7 +25,7 @@ pub struct AlertContext {
 pub struct UndoneEvent {
     /// Its id.
     pub id: i64,
-    /// The event whose message told of it: itself, or the end of the snooze in which it happened.
+    /// The event that began the message about it: itself, or the end of the snooze in which it happened.
     pub told_by: i64,
     /// Whether nothing of it is left: not, if some of its ports are still open, or closed.
     pub is_whole: bool,
@@ -148,7 +148,7 @@ fn undone_by(connection: &Connection, event: &ChangeEvent) -> Result<Option<Undo
     Ok(None)
 }
 
-/// The event whose message told of this one: itself, or the end of the last snooze that held it.
+/// The event that began the message about this one: itself, or the end of the last snooze that held it.
 fn told_by(connection: &Connection, device: &str, event: i64) -> Result<i64> {
     let sql = "SELECT max(id) FROM changes
                WHERE kind = 'snooze-ended' AND id > ?1 AND device = ?2 AND CAST(was AS INTEGER) < ?1";

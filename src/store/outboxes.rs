@@ -26,7 +26,7 @@ pub enum MessageState {
     Acknowledged,
 }
 
-/// A message whose delivery has ended.
+/// A message that was delivered or given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndedMessage {
     /// Its first and its last event.

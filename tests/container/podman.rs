@@ -1,7 +1,6 @@
 //! The image by podman, as `compose.yaml` starts it: control groups, limits, the volume and the health check are real.
 
 use std::{
-    collections::BTreeSet,
     fs, io,
     path::Path,
     process::{Command, Output},
@@ -10,7 +9,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{GRANTED, USER};
+use super::{GRANTED, USER, true_answer};
 use crate::{
     harness::{LONG, NO_IDENTIFICATION, Site, eventually, scanner, static_feed},
     lab::Lab,
@@ -149,15 +148,7 @@ fn compose_runs_the_image_under_control_groups_and_a_restart_keeps_the_data() {
     assert!(groups.contains("libpod"), "it has a control group of its own: {groups}");
     assert_eq!(state["HostConfig"]["Memory"], 128 << 20);
 
-    // It says what the lab's devices really have open.
-    let host = lab.host("10.77.0.5");
-    let path = format!("/portscan/{}/json", host.mac());
-    let first = eventually(LONG, "the device is scanned", || {
-        let answer = site.get(&path);
-        answer.open_ports().is_some().then_some(answer)
-    });
-    let wanted: BTreeSet<u16> = host.open_ports().iter().filter(|port| *port <= 1000).collect();
-    assert_eq!(first.open_ports().unwrap().iter().collect::<BTreeSet<u16>>(), wanted);
+    let (path, first) = true_answer(&site, &lab);
     assert!(podman.done(&["exec", CONTAINER, "/portscan", "status"]).contains("healthy"));
     podman.done(&["healthcheck", "run", CONTAINER]);
     assert_eq!(podman.inspect()["State"]["Health"]["Status"], "healthy");

@@ -32,7 +32,7 @@ pub(super) struct MachineState {
     pub(super) mdns: MdnsState,
     /// The number of neighbours that the kernel knows.
     pub(super) neighbours: Result<usize, String>,
-    /// The groups whose processes may open ping sockets (icmp(7)).
+    /// The groups of the processes that may open ping sockets (icmp(7)).
     pub(super) ping_groups: Option<RangeInclusive<u32>>,
     pub(super) local_ports: RangeInclusive<u16>,
     pub(super) conntrack: Option<Conntrack>,
@@ -52,7 +52,7 @@ pub(super) enum Installation {
     Binary,
 }
 
-/// The process whose privileges are judged: the running appliance, else this one.
+/// The process that is judged by its privileges: the running appliance, else this one.
 #[derive(Clone, Debug)]
 pub(super) struct JudgedProcess {
     pub(super) pid: u32,

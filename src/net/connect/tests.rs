@@ -3,23 +3,18 @@
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    process::Command,
-    sync::mpsc::Receiver,
     thread,
     time::Duration,
 };
 
-use nix::{
-    sched::{CloneFlags, unshare},
-    unistd::{Pid, gettid},
-};
 use socket2::{Domain, Socket, Type};
 
 use super::*;
 use crate::{
     clock::Clock,
-    engine::{Link, LocalError, Outcome, ProbeId, Reach},
+    engine::{Link, LocalError, Outcome, ProbeId},
     model::{Address, Moment, Reason},
+    net::own_network::{FarEnd, ip, joined, wait_for_link},
 };
 
 const LATER: Moment = Moment::from_start(Duration::MAX);
@@ -277,25 +272,9 @@ fn dropping_the_prober_closes_its_sockets() {
     drop(prober); // Joins its threads, which do not wait for the probe's hour.
 }
 
-/// Runs a closure on a thread in a new network namespace; the processes that it starts are in it, too.
-fn in_own_network<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-    thread::spawn(move || {
-        unshare(CloneFlags::CLONE_NEWNET)
-            .expect("a network of its own needs root, or `unshare --user --map-root-user cargo test`");
-        run()
-    })
-}
-
-/// Runs `ip` (iproute2) with these arguments, in the calling thread's network.
-fn ip(arguments: &str) {
-    let status = Command::new("ip").args(arguments.split(' ')).status().expect("iproute2 is installed");
-    assert!(status.success(), "ip {arguments}");
-}
-
 /// A router at 10.9.0.1, `fd09::1` and `fe80::1` with routes for every kind of refusal, until `end` has a message.
-fn router(ready: &Sender<Pid>, link: &Receiver<()>, end: &Receiver<()>) {
-    ready.send(gettid()).unwrap();
-    link.recv().unwrap();
+fn router(end: &FarEnd) {
+    end.wait_for_cable();
     for (setting, value) in [
         ("ipv4/ip_forward", "1"),
         ("ipv4/icmp_ratelimit", "0"),
@@ -315,23 +294,13 @@ fn router(ready: &Sender<Pid>, link: &Receiver<()>, end: &Receiver<()>) {
     ip("route add blackhole 10.10.3.0/24");
     ip("-6 route add prohibit fd10:1::/64");
     ip("-6 route add blackhole fd10:3::/64");
-    ready.send(gettid()).unwrap();
-    let _ = end.recv();
+    end.serve();
 }
 
 /// The kernel's real errors for every way in which a router, a neighbour and this machine refuse.
 #[test]
 fn reads_the_sender_and_the_meaning_of_an_icmp_error() {
-    let (to_us, ready) = channel();
-    let (linked, link) = channel();
-    let (over, end) = channel();
-    let far = in_own_network(move || router(&to_us, &link, &end));
-    let near = in_own_network(move || {
-        let router = ready.recv().unwrap();
-        ip(&format!("link add near type veth peer name far netns {router}"));
-        linked.send(()).unwrap();
-        ready.recv().unwrap();
-        ip("link set lo up");
+    let near = || {
         ip("addr add 10.9.0.2/24 dev near");
         ip("link set near addrgenmode none");
         ip("-6 addr add fd09::2/64 dev near nodad");
@@ -341,29 +310,12 @@ fn reads_the_sender_and_the_meaning_of_an_icmp_error() {
         ip("-6 route add default via fd09::1");
         ip("route add unreachable 10.10.9.0/24");
         ip("route add prohibit 10.10.8.0/24");
-        let outcomes = outcomes_at_the_router();
-        over.send(()).unwrap();
-        outcomes
-    });
-    for (address, expected, outcome) in near.join().unwrap() {
+        outcomes_at_the_router()
+    };
+    let ((), outcomes) = joined(router, near);
+    for (address, expected, outcome) in outcomes {
         assert_eq!(outcome, expected, "{address}");
     }
-    far.join().unwrap();
-}
-
-/// A link that came up has a carrier some time before the kernel sends over it.
-fn wait_for_link(address: &str) {
-    let is_open = || {
-        let links = LinkWatch::open(SystemClock::start()).unwrap();
-        matches!(links.reach(&address.parse().unwrap(), None), Reach::Open(_))
-    };
-    assert!(
-        (0..3000).any(|_| is_open() || {
-            thread::sleep(SECOND / 100);
-            false
-        }),
-        "{address}"
-    );
 }
 
 fn outcomes_at_the_router() -> Vec<(&'static str, Outcome, Outcome)> {

@@ -100,7 +100,7 @@ impl Conversation {
     }
 
     /// Returns what is believed: services at the neighbour's own address. An SRV record may name any host, and only one
-    /// whose address is the neighbour's is the neighbour: what a proxy announces for others (RFC 8766) is not its own.
+    /// at the neighbour's address is the neighbour: what a proxy announces for others (RFC 8766) is not its own.
     pub(super) fn announced(self) -> Option<Announced> {
         let Self { neighbour, heard, .. } = self;
         let mut announced = Announced::default();

@@ -9,7 +9,7 @@ pub struct MqttOptions {
     pub version: MqttVersion,
     /// Its own for each connection that exists at a time: a broker closes the older of two with the same.
     pub client_id: String,
-    /// Who logs in.
+    /// The user that logs in.
     pub user: Option<String>,
     /// With which password; without a user only version 5 allows one.
     pub password: Option<String>,

@@ -2,7 +2,7 @@
 //!
 //! An answer is believed only if it repeats the sequence number of a SYN that could have left: a SYN-ACK and a RST
 //! acknowledge it (RFC 9293, 3.10.7), an ICMP error quotes it (RFC 792). The number is a keyed hash of the two addresses
-//! and ports, so that who does not see the SYN has to guess 32 bits. Checksums are not verified: between interfaces of
+//! and ports, so that a host that does not see the SYN has to guess 32 bits. Checksums are not verified: between interfaces of
 //! one machine they are not computed, and a packet that was damaged does not repeat the number by chance.
 
 use std::{
@@ -150,7 +150,7 @@ fn put<const N: usize>(packet: &mut [u8], at: usize, octets: [u8; N]) {
     packet[at..at + N].copy_from_slice(&octets);
 }
 
-/// The checksum of a TCP segment of even length whose own checksum is zero (RFC 9293, 3.1).
+/// The checksum of a TCP segment of even length with a checksum field of zero (RFC 9293, 3.1).
 fn checksum(tuple: &Tuple, tcp: &[u8]) -> u16 {
     let words = |octets: &[u8]| -> u32 {
         octets.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum()

@@ -1,42 +1,18 @@
 //! Real packets, on a veth pair in the test's own network namespaces.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    net::TcpListener,
-    num::NonZeroUsize,
-    process::Command,
-    sync::mpsc::{Receiver, Sender, channel},
-    thread::{self, JoinHandle},
-};
-
-use nix::{
-    sched::{CloneFlags, unshare},
-    unistd::{Pid, gettid},
-};
+use std::{collections::BTreeMap, fs, net::TcpListener, num::NonZeroUsize};
 
 use super::*;
-use crate::model::Reason;
+use crate::{
+    model::Reason,
+    net::own_network::{FarEnd, ip, joined, wait_for_link},
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn in_own_network<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-    thread::spawn(move || {
-        unshare(CloneFlags::CLONE_NEWNET)
-            .expect("a network of its own needs root, or `unshare --user --map-root-user cargo test`");
-        run()
-    })
-}
-
-fn ip(arguments: &str) {
-    let status = Command::new("ip").args(arguments.split(' ')).status().expect("iproute2 is installed");
-    assert!(status.success(), "ip {arguments}");
-}
-
-/// A router at 10.9.0.1 that serves port 80, until `end` has a message; returns its half-open connections.
-fn router(ready: &Sender<Pid>, link: &Receiver<()>, end: &Receiver<()>) -> usize {
-    ready.send(gettid()).unwrap();
-    link.recv().unwrap();
+/// A router at 10.9.0.1 that serves port 80; returns its half-open connections at the end.
+fn router(end: &FarEnd) -> usize {
+    end.wait_for_cable();
     for (setting, value) in [("ip_forward", "1"), ("icmp_ratelimit", "0")] {
         fs::write(format!("/proc/sys/net/ipv4/{setting}"), value).unwrap();
     }
@@ -45,8 +21,7 @@ fn router(ready: &Sender<Pid>, link: &Receiver<()>, end: &Receiver<()>) -> usize
     ip("route add prohibit 10.10.1.0/24");
     ip("route add blackhole 10.10.3.0/24");
     let _listener = TcpListener::bind("10.9.0.1:80").unwrap();
-    ready.send(gettid()).unwrap();
-    end.recv().unwrap();
+    end.serve();
     let sockets = fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
     // 03: SYN_RECV.
     sockets.lines().filter(|line| line.split_whitespace().nth(3) == Some("03")).count()
@@ -81,34 +56,13 @@ fn outcomes(prober: &mut SynProber, batch: Vec<Probe>) -> BTreeMap<u64, Outcome>
     outcomes
 }
 
-/// A link that came up has a carrier some time before the kernel sends over it.
-fn wait_for_link() {
-    let is_open = || {
-        let links = LinkWatch::open(SystemClock::start()).unwrap();
-        matches!(links.reach(&"10.9.0.1".parse().unwrap(), None), Reach::Open(_))
-    };
-    assert!((0..3000).any(|_| is_open() || {
-        thread::sleep(SECOND / 100);
-        false
-    }));
-}
-
 #[test]
 fn reads_what_open_closed_and_forbidden_ports_answer_and_leaves_nothing_half_open() {
-    let (to_us, ready) = channel();
-    let (linked, link) = channel();
-    let (over, end) = channel();
-    let far = in_own_network(move || router(&to_us, &link, &end));
-    let near = in_own_network(move || {
-        let router = ready.recv().unwrap();
-        ip(&format!("link add near type veth peer name far netns {router}"));
-        linked.send(()).unwrap();
-        ready.recv().unwrap();
-        ip("link set lo up");
+    let near = || {
         ip("addr add 10.9.0.2/24 dev near");
         ip("link set near up");
         ip("route add default via 10.9.0.1");
-        wait_for_link();
+        wait_for_link("10.9.0.1");
         let clock = SystemClock::start();
         let connects = ConnectProber::start(NonZeroUsize::MIN, clock).unwrap();
         let mut prober = SynProber::new(connects, clock);
@@ -128,8 +82,7 @@ fn reads_what_open_closed_and_forbidden_ports_answer_and_leaves_nothing_half_ope
         // More than the receive buffer holds, and more than one batch.
         let many = (0..5000).map(|id| probe(id, "10.9.0.1", 1000 + u16::try_from(id).unwrap())).collect();
         assert!(outcomes(&mut prober, many).values().all(|outcome| *outcome == Outcome::Refused));
-        over.send(()).unwrap();
-    });
-    near.join().unwrap();
-    assert_eq!(far.join().unwrap(), 0, "the kernel resets what answers the reserved ports");
+    };
+    let (half_open, ()) = joined(router, near);
+    assert_eq!(half_open, 0, "the kernel resets what answers the reserved ports");
 }

@@ -1,24 +1,17 @@
 //! Real links, in a network namespace of the test.
 
-use std::{process::Command, thread};
-
-use nix::sched::{CloneFlags, unshare};
+use std::thread;
 
 use super::*;
+use crate::net::own_network::{in_own_network, ip};
 
 /// Runs a test on a thread in a new network namespace, in which this machine has 192.0.2.1.
 fn in_a_network(test: impl FnOnce(LinkWatch) + Send + 'static) {
-    let isolated = move || {
-        unshare(CloneFlags::CLONE_NEWNET).expect("a namespace of one's own; run by `make test`, or as root");
+    let isolated = || {
         lay();
         test(LinkWatch::open(SystemClock::start()).unwrap());
     };
-    thread::spawn(isolated).join().unwrap();
-}
-
-fn ip(line: &str) {
-    let done = Command::new("ip").args(line.split(' ')).status().expect("iproute2 is installed");
-    assert!(done.success(), "ip {line}");
+    in_own_network(isolated).join().unwrap();
 }
 
 fn lay() {

@@ -11,7 +11,7 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// The tag of devices whose absence is told, whatever is expected of them.
+/// The tag of devices that are reported when they are gone, whatever is expected of them.
 const CRITICAL: &str = "critical";
 
 /// What is known of a device now.

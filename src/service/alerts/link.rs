@@ -43,7 +43,7 @@ const PORTS: [u16; 2] = [1883, 8883];
 const ONLINE: &str = "online";
 const OFFLINE: &str = "offline";
 
-/// A message, and who waits for its acknowledgement.
+/// A message, and the way back for its acknowledgement.
 pub(super) struct Publication {
     pub(super) payload: String,
     pub(super) answer: oneshot::Sender<Result<(), MqttError>>,
@@ -312,7 +312,7 @@ impl BrokerLink {
     /// Plans what is to be announced of the devices; without entities for them, what an earlier configuration announced
     /// is removed.
     fn plan_devices(&mut self, session: &MqttSession<MqttStream>, topics: &MqttTopics) {
-        // What is not kept would be asked for again by nobody.
+        // What is not kept could never be taken back.
         if !session.retains() {
             return;
         }

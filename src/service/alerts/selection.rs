@@ -192,7 +192,7 @@ impl Selection {
 /// What a channel tells of one event.
 struct ChosenChange {
     change: AlertChange,
-    /// If it ends an alert: the event whose message told of that.
+    /// If it ends an alert: the event that began the message about that.
     told_by: Option<i64>,
 }
 

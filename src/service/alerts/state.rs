@@ -35,7 +35,7 @@ pub(super) struct StateParts {
     pub(super) clock: Arc<dyn Clock>,
 }
 
-/// What the entities show; `None`: it was not read yet, or nobody asks for it.
+/// What the entities show; `None`: it was not read yet, or no channel asks for it.
 #[derive(Clone)]
 pub(super) struct EntityStates {
     pub(super) appliance: watch::Receiver<Option<ApplianceState>>,

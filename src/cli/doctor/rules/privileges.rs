@@ -1,6 +1,6 @@
 //! What the appliance may do: its capabilities, and ping sockets.
 
-use super::wording::{is_appliance, is_of_unit, who};
+use super::wording::{is_appliance, is_of_unit, subject_of};
 use crate::cli::{
     discover::ARP_GRANT,
     doctor::{
@@ -22,7 +22,9 @@ pub(super) fn bind_service(machine: &MachineState) -> Diagnosis {
         return Diagnosis::ok(SUBJECT, format!("not needed: every port of `listen` is from {limit} on"));
     };
     match has(&machine.process, CAP_NET_BIND_SERVICE) {
-        Some(true) => Diagnosis::ok(SUBJECT, format!("{} has it, for port {port}", who(&machine.process))),
+        Some(true) => {
+            Diagnosis::ok(SUBJECT, format!("{} has it, for port {port}", subject_of(&machine.process)))
+        }
         None => Diagnosis::not_checked(SUBJECT, "the capabilities cannot be read", None),
         Some(false) if is_of_unit(machine) => Diagnosis::not_checked(
             SUBJECT,
@@ -30,7 +32,7 @@ pub(super) fn bind_service(machine: &MachineState) -> Diagnosis {
             "sudo systemctl start portscan".to_owned(),
         ),
         Some(false) => {
-            let detail = format!("{} lacks it, and port {port} needs it", who(&machine.process));
+            let detail = format!("{} lacks it, and port {port} needs it", subject_of(&machine.process));
             let mend = match machine.place {
                 Installation::Unit => {
                     "sudo systemctl restart portscan, with the unit's own capabilities".to_owned()
@@ -52,7 +54,7 @@ pub(super) fn net_raw(machine: &MachineState) -> Diagnosis {
     const SUBJECT: &str = "capability NET_RAW";
     match has(&machine.process, CAP_NET_RAW) {
         Some(true) => {
-            Diagnosis::ok(SUBJECT, format!("{} has it: ARP is sent directly", who(&machine.process)))
+            Diagnosis::ok(SUBJECT, format!("{} has it: ARP is sent directly", subject_of(&machine.process)))
         }
         None => Diagnosis::not_checked(SUBJECT, "the capabilities cannot be read", None),
         Some(false) if !machine.asks_macs => {
@@ -64,7 +66,8 @@ pub(super) fn net_raw(machine: &MachineState) -> Diagnosis {
             "sudo systemctl start portscan".to_owned(),
         ),
         Some(false) => {
-            let detail = format!("{} lacks it: finding devices takes twice as long", who(&machine.process));
+            let detail =
+                format!("{} lacks it: finding devices takes twice as long", subject_of(&machine.process));
             let mend = match machine.place {
                 Installation::Unit => ARP_GRANT.split("; without").next().unwrap_or(ARP_GRANT).to_owned(),
                 Installation::Container => "add --cap-add NET_RAW to the container".to_owned(),
@@ -82,7 +85,7 @@ pub(super) fn ping_sockets(machine: &MachineState) -> Diagnosis {
     };
     let may = machine.process.groups.iter().any(|group| range.contains(group));
     match may {
-        true => Diagnosis::ok(SUBJECT, format!("{} may open them", who(&machine.process))),
+        true => Diagnosis::ok(SUBJECT, format!("{} may open them", subject_of(&machine.process))),
         false if has(&machine.process, CAP_NET_RAW) == Some(true) => {
             Diagnosis::ok(SUBJECT, "not needed: the capability NET_RAW does more")
         }
@@ -96,7 +99,7 @@ pub(super) fn ping_sockets(machine: &MachineState) -> Diagnosis {
             SUBJECT,
             format!(
                 "{} may not open them: empty datagrams make the kernel ask instead",
-                who(&machine.process)
+                subject_of(&machine.process)
             ),
             "sudo sysctl -w net.ipv4.ping_group_range=\"0 2147483647\"".to_owned(),
         ),

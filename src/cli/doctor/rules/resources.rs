@@ -1,6 +1,6 @@
 //! What the machine has enough of: disk, descriptors, memory and a right clock.
 
-use super::wording::{is_of_unit, who};
+use super::wording::{is_of_unit, subject_of};
 use crate::{
     cli::doctor::{
         facts::{ClockState, DiskState, FileSystemKind, Installation, MachineState},
@@ -65,7 +65,7 @@ pub(super) fn descriptors(machine: &MachineState) -> Diagnosis {
         let detail = "the limit of another user's process cannot be read";
         return Diagnosis::not_checked(SUBJECT, detail, "sudo portscan doctor".to_owned());
     };
-    let detail = format!("{} may open {limit}", who(&machine.process));
+    let detail = format!("{} may open {limit}", subject_of(&machine.process));
     if limit >= ENOUGH_DESCRIPTORS {
         return Diagnosis::ok(SUBJECT, detail);
     }

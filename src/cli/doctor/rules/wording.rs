@@ -1,4 +1,4 @@
-//! Whom a rule speaks of, in its words.
+//! What a rule speaks of, in words.
 
 use crate::{
     cli::doctor::facts::{APPLIANCE, Installation, JudgedProcess, MachineState},
@@ -14,7 +14,8 @@ pub(super) fn is_appliance(holder: &PortHolder) -> bool {
     holder.process.as_ref().is_some_and(|(_, name)| name == APPLIANCE)
 }
 
-pub(super) fn who(process: &JudgedProcess) -> String {
+/// The process that is judged, as the subject of a sentence.
+pub(super) fn subject_of(process: &JudgedProcess) -> String {
     match process.is_appliance {
         true => format!("the appliance (process {})", process.pid),
         false => "this user".to_owned(),

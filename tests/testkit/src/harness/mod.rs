@@ -46,7 +46,7 @@ pub mod server;
 pub mod site;
 pub mod users;
 
-pub use site::Site;
+pub use site::{Answer, Site};
 
 /// What a test waits for has come by then, even on a machine that is slow or stalls; a longer wait is a failure.
 pub const LONG: Duration = Duration::from_secs(300);

@@ -142,6 +142,18 @@ impl Lab {
         here.map(|device| (device.station.ip, device.manners.open_ports())).collect()
     }
 
+    /// A reduced port space: 1 to `last`, and every open port of the lab.
+    pub fn ports_to_scan(&self, last: u16) -> Ports {
+        let open: Vec<Ports> = self.hosts().map(|host| host.open_ports()).collect();
+        open.iter().flat_map(Ports::iter).chain(1..=last).collect()
+    }
+
+    /// What a scan of these ports is right to find: [`Lab::truth`] among them.
+    pub fn truth_among(&self, scanned: &Ports) -> BTreeMap<Ipv4Addr, Ports> {
+        let seen = |open: Ports| open.iter().filter(|&port| scanned.contains(port)).collect();
+        self.truth().into_iter().map(|(address, open)| (address, seen(open))).collect()
+    }
+
     /// What was tried at addresses that no device has.
     pub fn outside(&self) -> Outside {
         self.settle();

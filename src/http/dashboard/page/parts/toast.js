@@ -1,6 +1,6 @@
-// A short message in the corner, which screen readers read out, and which disappears after a while.
+// A message in the corner: read out, never in a click's way, gone after a while.
 
-/** How long a message stays, in milliseconds; an error stays longer. */
+/** In milliseconds; an error stays longer. */
 const STAYS = 6_000;
 
 /**
