@@ -4,16 +4,12 @@ use std::{
     process::Command,
     sync::mpsc::{Receiver, Sender, channel},
     thread::{self, JoinHandle},
-    time::Duration,
 };
 
 use nix::{
     sched::{CloneFlags, unshare},
     unistd::{Pid, gettid},
 };
-
-use super::LinkWatch;
-use crate::{clock::SystemClock, engine::Reach};
 
 /// The far end of the cable, in its own network.
 pub(super) struct FarEnd {
@@ -74,19 +70,4 @@ pub(super) fn in_own_network<T: Send + 'static>(run: impl FnOnce() -> T + Send +
 pub(super) fn ip(arguments: &str) {
     let status = Command::new("ip").args(arguments.split(' ')).status().expect("iproute2 is installed");
     assert!(status.success(), "ip {arguments}");
-}
-
-/// A link that came up has a carrier some time before the kernel sends over it.
-pub(super) fn wait_for_link(address: &str) {
-    let is_open = || {
-        let links = LinkWatch::open(SystemClock::start()).unwrap();
-        matches!(links.reach(&address.parse().unwrap(), None), Reach::Open(_))
-    };
-    assert!(
-        (0..3000).any(|_| is_open() || {
-            thread::sleep(Duration::from_millis(10));
-            false
-        }),
-        "{address}"
-    );
 }

@@ -329,4 +329,22 @@ fn own_address(body: &[u8]) -> Option<(u32, IpNet)> {
 }
 
 #[cfg(test)]
+impl LinkWatch {
+    /// Waits until the kernel sends to this address: a link that came up has a carrier some time before.
+    pub(super) fn wait_for_way_to(address: &str) {
+        let is_open = || {
+            let links = Self::open(SystemClock::start()).unwrap();
+            matches!(links.reach(&address.parse().unwrap(), None), Reach::Open(_))
+        };
+        let opens = (0..3000).any(|_| {
+            is_open() || {
+                std::thread::sleep(Duration::from_millis(10));
+                false
+            }
+        });
+        assert!(opens, "{address}");
+    }
+}
+
+#[cfg(test)]
 mod tests;

@@ -14,7 +14,7 @@ use crate::{
     clock::Clock,
     engine::{Link, LocalError, Outcome, ProbeId},
     model::{Address, Moment, Reason},
-    net::own_network::{FarEnd, ip, joined, wait_for_link},
+    net::own_network::{FarEnd, ip, joined},
 };
 
 const LATER: Moment = Moment::from_start(Duration::MAX);
@@ -343,7 +343,7 @@ fn outcomes_at_the_router() -> Vec<(&'static str, Outcome, Outcome)> {
         Outcome::NoNeighbour if address.contains('%') => SECOND * 4,
         _ => SECOND * 60,
     };
-    wait_for_link("10.9.0.1");
+    LinkWatch::wait_for_way_to("10.9.0.1");
     let numbered = (0..).zip(&expected);
     let batch =
         numbered.map(|(id, (address, outcome))| probe(id, address, 9, patience(address, outcome))).collect();

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, net::TcpListener, num::NonZeroUsize};
 use super::*;
 use crate::{
     model::Reason,
-    net::own_network::{FarEnd, ip, joined, wait_for_link},
+    net::own_network::{FarEnd, ip, joined},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -62,7 +62,7 @@ fn reads_what_open_closed_and_forbidden_ports_answer_and_leaves_nothing_half_ope
         ip("addr add 10.9.0.2/24 dev near");
         ip("link set near up");
         ip("route add default via 10.9.0.1");
-        wait_for_link("10.9.0.1");
+        LinkWatch::wait_for_way_to("10.9.0.1");
         let clock = SystemClock::start();
         let connects = ConnectProber::start(NonZeroUsize::MIN, clock).unwrap();
         let mut prober = SynProber::new(connects, clock);
