@@ -266,8 +266,9 @@ fuzz-setup: $(MAKERS)/bin/cargo-afl # builds the parsers for it
 fuzz: fuzz-setup ## fuzz the parsers with afl++, MINUTES of each (tests/corpus/inputs.rs)
 	fuzz/run $$(($(MINUTES) * 60)) $(INPUTS)
 
-lint: ## check formatting, clippy's lints and documentation, without a warning
+lint: ## check formatting, clippy's lints, documentation and the lock files, without a warning
 	$(CARGO) fmt --all --check
+	$(CARGO) fetch --locked --quiet --manifest-path fuzz/Cargo.toml
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
 
