@@ -108,7 +108,7 @@ deb-test: deb-setup $(EMULATED) ## inspect a Pi's package; install one here, by 
 	tests/package.sh target/debian/quick_$(HERE).deb
 	tests/repository.sh target/debian/quick_$(HERE).deb bookworm
 
-repository-test: deb-setup ## install, upgrade from 0.1.0, remove and purge by apt in fresh Debians, SUITES: as root
+repository-test: deb-setup ## install, upgrade, remove and purge by apt in fresh Debians, SUITES: as root
 	$(MAKE) deb ARCH=$(HERE) PROFILE=quick DEB=target/debian/quick_$(HERE).deb
 	tests/repository.sh target/debian/quick_$(HERE).deb $(SUITES)
 

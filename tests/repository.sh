@@ -21,9 +21,9 @@ fail() { echo "repository: $*" >&2; exit 1; }
 [ "$(id -u)" = 0 ] || fail "installing it needs root: sudo $0 $package"
 
 gpg --batch --quiet --passphrase '' --quick-gen-key test@example.invalid ed25519
-# The release before: no package of it is kept, so it is this one with that number. What an older database becomes is
-# tested in src/store.
-before=0.1.0
+# No package of an earlier release is kept, so the one before is this one with an earlier number (dpkg sorts a tilde
+# first). What an older database becomes is tested in src/store.
+before=$version~before
 dpkg-deb --raw-extract "$package" "$work/before"
 sed -i "s/^Version: .*/Version: $before/" "$work/before/DEBIAN/control"
 dpkg-deb --root-owner-group -Znone --build "$work/before" "$work/before.deb" >/dev/null
