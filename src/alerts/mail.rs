@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use crate::{
     config::MailConfig,
     messages::{AlertMessage, PortExplanation},
-    model::{AlertSeverity, escape_html, one_line},
+    model::{AlertSeverity, escape_markup, one_line},
 };
 
 /// The longest subject, in characters.
@@ -118,19 +118,19 @@ impl Mail<'_> {
         let mut text = format!(
             "<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\"><title>{0}</title></head>\n<body \
              style=\"font-family:sans-serif\">\n<h3>{0}</h3>\n",
-            escape_html(&message.title)
+            escape_markup(&message.title)
         );
         for (line, explanations) in self.lines() {
-            _ = write!(text, "<p>{}", escape_html(line));
+            _ = write!(text, "<p>{}", escape_markup(line));
             for known in explanations {
-                _ = write!(text, "<br>\n<small>{}</small>", escape_html(&known.sentence()));
+                _ = write!(text, "<br>\n<small>{}</small>", escape_markup(&known.sentence()));
             }
             text.push_str("</p>\n");
         }
         _ = write!(
             text,
             "<p><a href=\"{}\">Open the page</a></p>\n</body></html>\n",
-            escape_html(&message.link)
+            escape_markup(&message.link)
         );
         text
     }

@@ -21,7 +21,7 @@ use include_dir::{Dir, include_dir};
 use sha2::{Digest, Sha256};
 
 use super::answer::not_found;
-use crate::{model::escape_html, service::health::Health};
+use crate::{model::escape_markup, service::health::Health};
 
 /// The path of the page's files. `base_url` must not be the same.
 const FOLDER: &str = "/page";
@@ -107,9 +107,9 @@ fn tag(bytes: &[u8]) -> String {
 
 /// What a browser without scripts shows, and `curl`: the paths, and what the owner should know.
 fn signpost(base: &str, health: &Health) -> String {
-    let base = escape_html(base);
+    let base = escape_markup(base);
     let told = health.problems.iter().chain(&health.notices);
-    let told: String = told.map(|sentence| format!("<p><b>{}</b>\n", escape_html(sentence))).collect();
+    let told: String = told.map(|sentence| format!("<p><b>{}</b>\n", escape_markup(sentence))).collect();
     format!(
         "{told}<ul>\n\
          <li><a href=\"{base}/json\">/{base}/json</a>: the devices that have a result\n\

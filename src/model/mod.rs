@@ -71,7 +71,7 @@ pub use state_age::StateAge;
 pub use tag::{TAGS_MAX, TagError, all_tags, parse_tag};
 pub use target::{TargetError, TargetSpec, canonical_net};
 pub use text::{
-    bytes_without_mark, escape_html, is_unseen, one_line, strip_prefix_ignoring_case, without_mark,
+    bytes_without_mark, escape_markup, is_unseen, one_line, strip_prefix_ignoring_case, without_mark,
     without_secrets,
 };
 pub use timing::{Timing, TimingError};

@@ -10,8 +10,8 @@ pub fn one_line(text: &str, max: usize) -> String {
     text.chars().take(max).map(|c| if is_unseen(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
-/// A text within HTML, also within double quotes.
-pub fn escape_html(text: &str) -> String {
+/// A text within HTML or XML, also within double quotes.
+pub fn escape_markup(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

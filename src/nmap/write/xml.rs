@@ -11,7 +11,7 @@ use super::{
     service::{identified, usual},
     summary,
 };
-use crate::model::{Address, HostStatus, PortFinding, PortIdentification, Protocol};
+use crate::model::{Address, HostStatus, PortFinding, PortIdentification, Protocol, escape_markup};
 
 /// The version of the format that is written (nmap 7.x).
 const FORMAT: &str = "1.05";
@@ -181,16 +181,7 @@ pub(super) fn end(out: &mut dyn Write, run: &ReportInfo<'_>, up: usize) -> io::R
 
 /// A text as an attribute's value. Characters that XML 1.0 cannot represent (2.2) become U+FFFD.
 fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\u{0}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => escaped.push(char::REPLACEMENT_CHARACTER),
-            _ => escaped.push(c),
-        }
-    }
-    escaped
+    escape_markup(
+        &text.replace(|c: char| matches!(c, '\u{0}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}'), "\u{fffd}"),
+    )
 }
