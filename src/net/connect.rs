@@ -24,18 +24,19 @@ use std::{
     },
     task::Waker,
     thread::JoinHandle,
+    time::Duration,
 };
+
+use socket2::Socket;
 
 pub(super) use self::{
     faults::local_error,
     verdict::{meaning, peer},
 };
-use socket2::Socket;
-
 use self::{outbox::Outbox, sockets::Sockets, worker::Worker};
 use crate::{
     clock::SystemClock,
-    engine::{Probe, Prober, Reply},
+    engine::{Outcome, Probe, ProbeId, Prober, Reply},
     model::Moment,
     net::LinkWatch,
 };
@@ -101,10 +102,20 @@ impl ConnectProber {
         self.sockets.take_beside()
     }
 
-    /// Waits as [`Prober::wait`] does, or for less: also what arrives beside ends it. Returns whether the driver has
-    /// something to do for the sake of connects.
+    /// Waits as [`Prober::wait`] does, or for less: also what arrives beside ends it. Returns whether the waker was used.
     pub(super) fn sleep(&mut self, until: Option<Moment>) -> bool {
-        self.sockets.sleep(until) || self.sockets.must_announce()
+        self.sockets.sleep(until)
+    }
+
+    /// Whether the driver is to know of the replies now.
+    pub(super) fn must_announce(&self) -> bool {
+        self.sockets.must_announce()
+    }
+
+    /// Notes the reply to a probe that was made otherwise than by a connect: when it started, had left and ended, its
+    /// outcome, and how long the driver may be left to sleep.
+    pub(super) fn tell(&mut self, id: ProbeId, times: [Moment; 3], outcome: Outcome, reply_within: Duration) {
+        self.sockets.tell(id, times, outcome, reply_within);
     }
 
     /// Appends all replies.

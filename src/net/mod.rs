@@ -35,6 +35,8 @@ mod reverse;
 mod solicit;
 mod ssdp;
 mod syn;
+#[cfg(test)]
+mod test_probes;
 mod unicast_mdns;
 mod watch;
 

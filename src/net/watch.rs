@@ -23,7 +23,7 @@ use socket2::{Domain, Socket, Type};
 use super::netlink::{Netlink, RequestScope, address, attributes};
 use crate::{
     clock::{Clock, SystemClock},
-    engine::{Closed, Link, LinkFacts, Passage, Reach, Ways},
+    engine::{Closed, Link, LinkFacts, LocalError, Outcome, Passage, Reach, Ways},
     model::{Address, Moment},
 };
 
@@ -149,6 +149,17 @@ impl LinkWatch {
         if self.shared.settling.load(Ordering::Relaxed) {
             self.with(|state, _| state.ways.heard(passage));
         }
+    }
+
+    /// Judges a probe over this passage: silence, or an ICMP error about the host, counts only if the link was up all
+    /// the time.
+    pub fn judge(&self, outcome: Outcome, passage: Passage) -> Outcome {
+        match outcome.is_answer() {
+            Some(true) => self.heard(passage),
+            Some(false) if !self.holds(passage) => return Outcome::Local(LocalError::LinkDown),
+            Some(false) | None => {}
+        }
+        outcome
     }
 
     /// Returns the interfaces that probes wait for, and for how long.

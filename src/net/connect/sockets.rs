@@ -238,7 +238,7 @@ impl Sockets {
                 Outcome::Local(LocalError::NoRoute) if self.links.is_interrupted(&probe.address) => {
                     Outcome::Local(LocalError::LinkDown)
                 }
-                outcome => self.judged(outcome, passage),
+                outcome => self.links.judge(outcome, passage),
             });
         }
         let (give_up_at, reply_within) = (started + probe.give_up, probe.reply_within);
@@ -327,23 +327,12 @@ impl Sockets {
         self.slots[key].flight = None;
         let ended = self.clock.now();
         self.give_back(key, flight.peer, outcome, ended);
-        let outcome = self.judged(outcome, flight.passage);
+        let outcome = self.links.judge(outcome, flight.passage);
         self.tell(flight.id, [flight.started, flight.left_by, ended], outcome, flight.reply_within);
     }
 
-    /// Judges a probe over this passage: silence, or an ICMP error about the host, counts only if the link was up all
-    /// the time.
-    fn judged(&self, outcome: Outcome, passage: Passage) -> Outcome {
-        match outcome.is_answer() {
-            Some(true) => self.links.heard(passage),
-            Some(false) if !self.links.holds(passage) => return Outcome::Local(LocalError::LinkDown),
-            Some(false) | None => {}
-        }
-        outcome
-    }
-
     /// Notes a reply. One about a probe that was not made never waits: it shows that this machine is short of something.
-    fn tell(
+    pub(super) fn tell(
         &mut self,
         id: ProbeId,
         [started, left_by, ended]: [Moment; 3],

@@ -12,46 +12,16 @@ use socket2::{Domain, Socket, Type};
 use super::*;
 use crate::{
     clock::Clock,
-    engine::{Link, LocalError, Outcome, ProbeId},
-    model::{Address, Moment, Reason},
-    net::own_network::{FarEnd, ip, joined},
+    engine::{LocalError, Outcome},
+    model::{Moment, Reason},
+    net::{
+        own_network::{FarEnd, ip, joined},
+        test_probes::{probe, replies},
+    },
 };
-
-const LATER: Moment = Moment::from_start(Duration::MAX);
-
-fn probe(id: u64, address: &str, port: u16, give_up: Duration) -> Probe {
-    let address: Address = address.parse().unwrap();
-    Probe {
-        id: ProbeId(id),
-        address,
-        link: Link::Routed,
-        port,
-        by_syn: false,
-        attempt: 0,
-        start_by: LATER,
-        give_up,
-        reply_within: Duration::ZERO,
-    }
-}
 
 fn prober(threads: usize) -> ConnectProber {
     ConnectProber::start(NonZeroUsize::new(threads).unwrap(), SystemClock::start()).unwrap()
-}
-
-/// The replies to these probes, by id; fails unless each has exactly one.
-fn replies(prober: &mut ConnectProber, batch: Vec<Probe>) -> BTreeMap<u64, Reply> {
-    let expected = batch.len();
-    prober.launch(batch);
-    let mut replies = BTreeMap::new();
-    while replies.len() < expected {
-        let mut arrived = Vec::new();
-        prober.wait(None, &mut arrived);
-        for reply in arrived {
-            assert!(reply.started <= reply.ended);
-            assert!(replies.insert(reply.id.0, reply).is_none(), "a probe was answered twice");
-        }
-    }
-    replies
 }
 
 fn outcome(address: &str, port: u16, give_up: Duration) -> Outcome {

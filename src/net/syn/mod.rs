@@ -32,7 +32,7 @@ use self::{
 use super::connect::{ConnectProber, local_error};
 use crate::{
     clock::{Clock, SystemClock},
-    engine::{Link, LocalError, Outcome, Passage, Probe, ProbeId, Prober, Reach, Reply},
+    engine::{Link, LocalError, Outcome, Passage, Probe, Prober, Reach, Reply},
     model::{Address, Moment},
     net::LinkWatch,
 };
@@ -72,9 +72,6 @@ pub struct SynProber {
     idle_since: Moment,
     /// Answers were dropped up to then: the silence of SYNs that left before means nothing.
     dropped_until: Moment,
-    replies: Vec<Reply>,
-    /// By when the driver is to know of the replies.
-    announce_by: Option<Moment>,
 }
 
 /// How a SYN gets to a host.
@@ -102,8 +99,6 @@ impl SynProber {
             unread: false,
             idle_since: Moment::ZERO,
             dropped_until: Moment::ZERO,
-            replies: Vec::new(),
-            announce_by: None,
         }
     }
 
@@ -183,7 +178,7 @@ impl SynProber {
                     let fault = local_error(&error);
                     if let Some(flight) = self.leaving.get(from).and_then(|key| self.flights.end_key(*key)) {
                         let times = [flight.started, left_by, left_by];
-                        self.tell(flight.id, times, Outcome::Local(fault), flight.reply_within);
+                        self.connects.tell(flight.id, times, Outcome::Local(fault), flight.reply_within);
                     }
                     from += 1;
                 }
@@ -249,28 +244,8 @@ impl SynProber {
     fn end(&mut self, flight: SynInFlight, outcome: Outcome) {
         let ended = self.clock.now();
         self.idle_since = ended;
-        let outcome = match outcome.is_answer() {
-            Some(false) if !self.links.holds(flight.passage) => Outcome::Local(LocalError::LinkDown),
-            _ => outcome,
-        };
-        if outcome.is_answer() == Some(true) {
-            self.links.heard(flight.passage);
-        }
-        self.tell(flight.id, [flight.started, flight.left_by, ended], outcome, flight.reply_within);
-    }
-
-    /// Notes a reply. One about a probe that was not made never waits.
-    fn tell(
-        &mut self,
-        id: ProbeId,
-        [started, left_by, ended]: [Moment; 3],
-        outcome: Outcome,
-        within: Duration,
-    ) {
-        let within = outcome.is_answer().map_or(Duration::ZERO, |_| within);
-        let announce_by = ended + within;
-        self.announce_by = Some(self.announce_by.map_or(announce_by, |earlier| earlier.min(announce_by)));
-        self.replies.push(Reply { id, started, left_by, ended, outcome });
+        let outcome = self.links.judge(outcome, flight.passage);
+        self.connects.tell(flight.id, [flight.started, flight.left_by, ended], outcome, flight.reply_within);
     }
 
     fn close_idle(&mut self, now: Moment) {
@@ -286,7 +261,7 @@ impl SynProber {
         let idle = self.sockets.as_ref().filter(|_| self.flights.is_empty());
         let unread = self.unread.then_some(Moment::ZERO);
         let close = idle.map(|_| self.idle_since + IDLE_FOR);
-        [self.flights.deadline(), self.announce_by, unread, close].into_iter().flatten().min()
+        [self.flights.deadline(), unread, close].into_iter().flatten().min()
     }
 }
 
@@ -329,21 +304,17 @@ impl Prober for SynProber {
     fn wait(&mut self, until: Option<Moment>, replies: &mut Vec<Reply>) {
         loop {
             let wake_by = until.into_iter().chain(self.wake_by()).min();
-            let mut is_due = self.connects.sleep(wake_by);
+            let is_woken = self.connects.sleep(wake_by);
             if self.connects.take_beside() || self.unread {
                 self.receive();
             }
             let now = self.clock.now();
             self.expire(now);
             self.close_idle(now);
-            is_due |= until.is_some_and(|until| until <= now);
-            is_due |= self.announce_by.is_some_and(|announce_by| announce_by <= now);
-            if is_due {
+            if is_woken || until.is_some_and(|until| until <= now) || self.connects.must_announce() {
                 break;
             }
         }
-        self.announce_by = None;
-        replies.append(&mut self.replies);
         self.connects.collect(replies);
     }
 
@@ -355,7 +326,7 @@ impl Prober for SynProber {
 impl SynProber {
     fn refuse(&mut self, probe: &Probe, outcome: Outcome) {
         let now = self.clock.now();
-        self.tell(probe.id, [now; 3], outcome, probe.reply_within);
+        self.connects.tell(probe.id, [now; 3], outcome, probe.reply_within);
     }
 
     /// Adds a SYN to the batch, which is sent when it is full.

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, fs, net::TcpListener, num::NonZeroUsize};
 use super::*;
 use crate::{
     model::Reason,
-    net::own_network::{FarEnd, ip, joined},
+    net::{
+        own_network::{FarEnd, ip, joined},
+        test_probes::{probe, replies},
+    },
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -27,33 +30,12 @@ fn router(end: &FarEnd) -> usize {
     sockets.lines().filter(|line| line.split_whitespace().nth(3) == Some("03")).count()
 }
 
-fn probe(id: u64, address: &str, port: u16) -> Probe {
-    Probe {
-        id: ProbeId(id),
-        address: address.parse().unwrap(),
-        link: Link::Routed,
-        port,
-        by_syn: true,
-        attempt: 0,
-        start_by: Moment::from_start(Duration::MAX),
-        give_up: SECOND,
-        reply_within: Duration::ZERO,
-    }
+fn syn_probe(id: u64, address: &str, port: u16) -> Probe {
+    Probe { by_syn: true, ..probe(id, address, port, SECOND) }
 }
 
 fn outcomes(prober: &mut SynProber, batch: Vec<Probe>) -> BTreeMap<u64, Outcome> {
-    let expected = batch.len();
-    prober.launch(batch);
-    let mut outcomes = BTreeMap::new();
-    while outcomes.len() < expected {
-        let mut arrived = Vec::new();
-        prober.wait(None, &mut arrived);
-        for reply in arrived {
-            assert!(reply.started <= reply.left_by && reply.left_by <= reply.ended);
-            assert!(outcomes.insert(reply.id.0, reply.outcome).is_none(), "a probe was answered twice");
-        }
-    }
-    outcomes
+    replies(prober, batch).into_iter().map(|(id, reply)| (id, reply.outcome)).collect()
 }
 
 #[test]
@@ -74,13 +56,13 @@ fn reads_what_open_closed_and_forbidden_ports_answer_and_leaves_nothing_half_ope
             ("127.0.0.1", 9, Outcome::Refused),
             ("::1", 9, Outcome::Refused),
         ];
-        let batch = (0..).zip(&asked).map(|(id, (address, port, _))| probe(id, address, *port)).collect();
+        let batch = (0..).zip(&asked).map(|(id, (address, port, _))| syn_probe(id, address, *port)).collect();
         let found = outcomes(&mut prober, batch);
         for (id, (address, port, expected)) in (0..).zip(&asked) {
             assert_eq!(found[&id], *expected, "{address} {port}");
         }
         // More than the receive buffer holds, and more than one batch.
-        let many = (0..5000).map(|id| probe(id, "10.9.0.1", 1000 + u16::try_from(id).unwrap())).collect();
+        let many = (0..5000).map(|id| syn_probe(id, "10.9.0.1", 1000 + u16::try_from(id).unwrap())).collect();
         assert!(outcomes(&mut prober, many).values().all(|outcome| *outcome == Outcome::Refused));
     };
     let (half_open, ()) = joined(router, near);
