@@ -71,12 +71,12 @@ fn ask(order: &Order, socket: &Socket, link: &LinkAddr, ports: &[u16], open: &mu
                 array::from_fn(|at| [IoSlice::new(frames.get(from + at).unwrap_or(&frames[0]))]);
             let count = ports.len() - from;
             let mut headers = MultiHeaders::<()>::preallocate(count, None);
-            let nobody = [None; SENT];
+            let no_peer = [None; SENT];
             let sent = sendmmsg(
                 socket.as_raw_fd(),
                 &mut headers,
                 &slices[..count],
-                &nobody[..count],
+                &no_peer[..count],
                 [],
                 MsgFlags::empty(),
             );

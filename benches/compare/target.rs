@@ -55,7 +55,7 @@ enum Network {
 }
 
 impl Target {
-    /// Who is measured here unless the user says otherwise.
+    /// What is measured here unless the user says otherwise.
     pub fn contestants(self) -> &'static [Contestant] {
         use Contestant as C;
         match self {

@@ -2,9 +2,9 @@
 //!
 //! It is due at a local time of day, so it needs a trusted clock. What it says is stored before it is first sent, and
 //! that it was sent is stored afterwards: so it is sent at least once, each time with the same content under the same
-//! key. One that was due while the appliance was off is sent at the next start rather than skipped, because a summary that does
-//! not come tells its owner that the appliance is dead; of several such ones only the latest is, because it says what
-//! they would.
+//! key. One that was due while the appliance was off is sent at the next start rather than skipped, because a summary
+//! that does not come tells its owner that the appliance is dead; of several such ones only the latest is, because it
+//! says what they would.
 
 use std::time::Duration;
 

@@ -2,8 +2,8 @@
 //!
 //! An answer is believed only if it repeats the sequence number of a SYN that could have left: a SYN-ACK and a RST
 //! acknowledge it (RFC 9293, 3.10.7), an ICMP error quotes it (RFC 792). The number is a keyed hash of the two addresses
-//! and ports, so that a host that does not see the SYN has to guess 32 bits. Checksums are not verified: between interfaces of
-//! one machine they are not computed, and a packet that was damaged does not repeat the number by chance.
+//! and ports, so that a host that does not see the SYN has to guess 32 bits. Checksums are not verified: between
+//! interfaces of one machine they are not computed, and a packet that was damaged does not repeat the number by chance.
 
 use std::{
     hash::{BuildHasher, RandomState},
