@@ -23,7 +23,7 @@
 //!
 //! | layer | modules | content |
 //! |---|---|---|
-//! | 5 | [`app`], [`cli`] | what is started in which order, how it stops; the command line |
+//! | 5 | [`app`], [`cli`], [`doctor`] | what is started in which order, how it stops; the command line; what this machine lacks |
 //! | 4 | [`http`] | the server, its bounds, the APIs, the page |
 //! | 3 | [`service`] | the tasks: feeds, agenda, runner, scanner |
 //! | 2 | [`net`], [`store`], [`feed`], [`client`], [`metrics`], [`services`], [`advice`], [`vendor`], [`nmap`], [`syslog`], [`smtp`] | one outside thing each: sockets, SQLite, lanscan's JSON, HTTP, Prometheus, IANA's names, what is known of ports, the IEEE's names, nmap's files, syslog servers, mail servers |
@@ -66,6 +66,7 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod data_dir;
+pub mod doctor;
 pub mod engine;
 pub mod feed;
 pub mod http;

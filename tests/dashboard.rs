@@ -7,8 +7,8 @@ use std::{
 };
 
 /// The most that the page may add to the binary, in octets. What devices and ports were identified as, types and tags
-/// take 7,000 of it, the alerts 8,000.
-const LARGEST: usize = 180_000;
+/// take 7,000 of it, the alerts 8,000, what the machine lacks 900.
+const LARGEST: usize = 181_000;
 
 /// Text that the page's sources must not contain: it would load, run or trust something foreign.
 const FORBIDDEN: &[&str] = &[

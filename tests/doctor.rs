@@ -91,5 +91,21 @@ fn recognises_the_running_appliance_as_the_holder_of_its_port() {
     let held = format!("ok           port: {listen} is held by the running appliance, portscan (process ");
     assert!(told.stdout.contains(&held), "{}", told.stdout);
     assert!(told.stdout.contains("descriptors: the appliance (process "), "{}", told.stdout);
+
+    // The appliance judges itself as the command does.
+    let of_the_command: Value = serde_json::from_str(
+        &portscan
+            .run(&["doctor", "--json", "--config", file.to_str().unwrap(), "--listen", &listen], LONG)
+            .stdout,
+    )
+    .unwrap();
+    let own = running.get("/v1/doctor").json();
+    let judged = |document: &Value| -> Vec<(Value, Value, Value)> {
+        let all = document["findings"].as_array().unwrap_or_else(|| panic!("{document}"));
+        all.iter().map(|found| ["subject", "state", "mend"].map(|key| found[key].clone()).into()).collect()
+    };
+    assert_eq!(judged(&own), judged(&of_the_command));
+    assert_eq!(own["works"], true, "{own:#}");
+    assert_eq!(about(&own, "port")[0]["detail"], about(&of_the_command, "port")[0]["detail"]);
     running.stop();
 }

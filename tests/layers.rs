@@ -42,6 +42,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("http", 4),
     ("app", 5),
     ("cli", 5),
+    ("doctor", 5),
     ("main", 5),
 ];
 

@@ -13,11 +13,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{health, links, log, manager, probing, reload::reload, startup};
 use crate::{
-    cli::{ARP_GRANT, ProbeEngine},
+    cli::ProbeEngine,
     client::HttpClient,
     clock::{Clock, SystemClock},
     config::{self, Config, Overrides},
     data_dir::{self, Obstacle},
+    doctor::{self, ARP_GRANT, Judged},
     http::{self, Gate, HostAllowlist, Site, Token},
     model::ProbeMethod,
     net::{
@@ -66,7 +67,7 @@ pub(super) async fn serve(flags: &Overrides, verbose: u8) -> anyhow::Result<()> 
 
     let mut tasks = Tasks::new();
     let file = flags.config.as_deref().unwrap_or(Path::new(config::DEFAULT_PATH));
-    let parts = Parts { store: &store, probing: &probing, clock, config: &seen, stop: &stop, file };
+    let parts = Parts { store: &store, probing: &probing, clock, config: &seen, stop: &stop, file, flags };
     let allowlist = HostAllowlist::new(hostname().as_deref(), seen.clone());
     let gate = Gate::new(token, allowlist.clone(), seen.clone(), Arc::new(clock));
     for listener in &listeners {
@@ -191,6 +192,7 @@ struct Parts<'a> {
     stop: &'a CancellationToken,
     /// Where the configuration is read from.
     file: &'a Path,
+    flags: &'a Overrides,
 }
 
 impl Parts<'_> {
@@ -277,6 +279,7 @@ impl Parts<'_> {
             resolver: asked,
             inventory,
             health: seen_health,
+            diagnose: self.diagnose(),
             importer,
             runs,
             clock: Arc::new(self.clock),
@@ -290,6 +293,12 @@ impl Parts<'_> {
         let serving = http::serve(listeners, server, self.stop.clone());
         tasks.spawn(async move { serving.await.context("the HTTP server cannot go on") });
         tasks.spawn(until_stopped(self.stop.clone(), manager::alive()));
+    }
+
+    /// What judges this machine for clients.
+    fn diagnose(&self) -> http::Diagnose {
+        let (flags, clock) = (self.flags.clone(), self.clock);
+        Arc::new(move || doctor::diagnose(&flags, Judged::Myself, &clock))
     }
 
     /// Starts the mDNS responder. Also returns the resolver of the appliance's own tasks, a separate one for clients, so

@@ -6,7 +6,6 @@ use std::{
 };
 
 use clap::Args;
-use nix::unistd::{AccessFlags, access};
 
 use super::{
     CliError, CommandEnv, DONE, FAILED, LONGEST_WARNING, Terminal,
@@ -16,7 +15,7 @@ use super::{
 use crate::{
     client::HttpClient,
     config::{self, ChannelKind, Config, Machine, Overrides, Severity, check},
-    data_dir::{Obstacle, obstacle, read_secret, strangers},
+    data_dir::{Obstacle, obstacle, read_secret, strangers, writable},
     http::{self, BindError, Token, TokenError},
     model::one_line,
     store,
@@ -230,17 +229,6 @@ fn reports(spool: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.path()).filter(|path| path.is_file()).take(MOST_REPORTS).collect()
 }
 
-/// Whether files could be created there; if it is missing, whether it could be created.
-pub(super) fn writable(folder: &Path) -> nix::Result<()> {
-    match access(folder, AccessFlags::W_OK | AccessFlags::X_OK) {
-        Err(nix::errno::Errno::ENOENT) => match folder.parent() {
-            Some(parent) if parent != Path::new("") => writable(parent),
-            _ => access(".", AccessFlags::W_OK),
-        },
-        result => result,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::{net::TcpListener, sync::Arc};
@@ -270,14 +258,5 @@ mod tests {
         fs::write(&token, "long-enough-to-be-a-token").unwrap();
         let found = machine(&config, &client).await.unwrap();
         assert_eq!((found.unbound.len(), found.token, found.data_dir), (0, None, None));
-    }
-
-    #[test]
-    fn a_missing_folder_is_judged_by_where_it_would_be() {
-        let folder = tempfile::tempdir().unwrap();
-        writable(&folder.path().join("not/there/yet")).unwrap();
-        let file = folder.path().join("file");
-        fs::write(&file, "").unwrap();
-        assert!(writable(&file.join("below")).is_err());
     }
 }

@@ -8,15 +8,11 @@ use ipnet::Ipv4Net;
 use super::{CliError, CommandEnv, DONE, Terminal, progress::Bar, table::counted};
 use crate::{
     config::Discover,
+    doctor::ARP_GRANT,
     feed::FeedDocument,
     model::Moment,
     service::discovery::{Census, Made, Sweep, once},
 };
-
-/// The command that permits an installed appliance to use ARP.
-pub const ARP_GRANT: &str = "sudo install -D -m 644 -t /etc/systemd/system/portscan.service.d \
-     /usr/share/portscan/ask-by-arp.conf && sudo systemctl daemon-reload && sudo systemctl restart portscan; without \
-     the package: sudo setcap cap_net_raw+ep /usr/bin/portscan (whichever binary runs)";
 
 const HELP: &str = "\
 Sends ARP requests for every address of the interface's own IPv4 subnets, up to five to each, and

@@ -54,7 +54,7 @@ pub use args::{Arguments, Command, Now, ProbeArgs, ScanArgs, parse};
 pub use backup::BackupArgs;
 pub use changes::ChangesArgs;
 pub use diff::DiffArgs;
-pub use discover::{ARP_GRANT, DiscoverArgs};
+pub use discover::DiscoverArgs;
 pub use doctor::DoctorArgs;
 pub use expected::ExpectedCommand;
 pub use explain::ExplainArgs;

@@ -14,18 +14,13 @@ use clap::Args;
 use nix::errno::Errno;
 
 use self::networks::Offer;
-use super::{CliError, DONE, Terminal, check::writable};
+use super::{CliError, DONE, Terminal};
 use crate::{
     config::{DEFAULT_PATH, Overrides},
+    data_dir::writable,
+    doctor::UNITS,
     net::Lan,
 };
-
-/// Where the package puts its unit, by the distribution's choice.
-pub(super) const UNITS: [&str; 3] = [
-    "/usr/lib/systemd/system/portscan.service",
-    "/lib/systemd/system/portscan.service",
-    "/etc/systemd/system/portscan.service",
-];
 
 /// How often a question is repeated.
 const MOST_ATTEMPTS: u32 = 5;

@@ -21,7 +21,10 @@ use std::{
     path::Path,
 };
 
-use nix::{fcntl::OFlag, unistd::geteuid};
+use nix::{
+    fcntl::OFlag,
+    unistd::{AccessFlags, access, geteuid},
+};
 
 /// Creates a file that only its owner may read and write: the owner of its directory, if that is `data_dir` or in
 /// it and this user is root; else this user.
@@ -97,6 +100,20 @@ fn give(created: &File, directory: &Path) {
     }
 }
 
+/// Whether files could be created in this directory; if it is missing, whether it could be created.
+///
+/// # Errors
+/// Fails with the reason why they could not.
+pub fn writable(folder: &Path) -> nix::Result<()> {
+    match access(folder, AccessFlags::W_OK | AccessFlags::X_OK) {
+        Err(nix::errno::Errno::ENOENT) => match folder.parent() {
+            Some(parent) if parent != Path::new("") => writable(parent),
+            _ => access(".", AccessFlags::W_OK),
+        },
+        result => result,
+    }
+}
+
 /// Returns the directory that contains a path.
 pub fn parent(path: &Path) -> &Path {
     match path.parent() {
@@ -160,5 +177,14 @@ mod tests {
         let at = |path: &str| dir.path().join(path);
         assert!(is_within(&at("link/archive"), &at("data")) && is_within(&at("data"), &at("link")));
         assert!(!is_within(dir.path(), &at("data")) && !is_within(&at("missing"), dir.path()));
+    }
+
+    #[test]
+    fn a_missing_folder_is_judged_by_where_it_would_be() {
+        let folder = tempfile::tempdir().unwrap();
+        writable(&folder.path().join("not/there/yet")).unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert!(writable(&file.join("below")).is_err());
     }
 }

@@ -49,6 +49,7 @@ pub use reading::LeastRate;
 pub use server::{Server, serve};
 pub use site::{Site, router};
 pub use token::{FILE as TOKEN_FILE, Token, TokenError, open_token};
+pub use v1::{Diagnose, DiagnosisBody};
 
 #[cfg(test)]
 mod tests;

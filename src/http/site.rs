@@ -57,6 +57,8 @@ pub struct Site {
     pub inventory: watch::Receiver<Inventory>,
     /// The health of the appliance.
     pub health: watch::Receiver<Health>,
+    /// Judges the machine.
+    pub diagnose: v1::Diagnose,
     /// Tells of the alerts, and tests them.
     pub alerts: Alerts,
     /// Imports reports of other tools.
@@ -81,6 +83,7 @@ pub fn router(site: Site) -> Router {
         resolver,
         inventory,
         health,
+        diagnose,
         alerts,
         importer,
         runs,
@@ -113,6 +116,7 @@ pub fn router(site: Site) -> Router {
         directory: directory.clone(),
         snapshots: snapshots.clone(),
         health: health.clone(),
+        diagnoses: v1::Diagnoses::new(diagnose),
         alerts,
         runs,
         imports: v1::Imports::new(importer, limits.upload),

@@ -9,6 +9,7 @@ mod change_event;
 mod delays;
 mod device;
 mod device_type;
+mod diagnosis;
 mod difference;
 mod duration;
 mod host_address;
@@ -42,6 +43,7 @@ pub use change_event::{ChangeEvent, ChangeFilter, ChangeKind, IdentityPart, Port
 pub use delays::Delays;
 pub use device::{Device, DeviceKey, DeviceKeyError, Endpoint};
 pub use device_type::DeviceType;
+pub use diagnosis::{Diagnosis, DiagnosisState};
 pub use difference::{
     Deviation, DeviceAtAddress, Difference, Disagreement, Expectation, Expected, KnownState,
     PortStatesByProtocol, device_differences, disagreements,

@@ -110,6 +110,8 @@ impl LocalAppliance {
             resolver: Arc::clone(&world.resolver),
             inventory,
             health,
+            // No command asks for it: `doctor` judges the machine itself.
+            diagnose: Arc::new(Vec::new),
             importer,
             runs,
             clock: Arc::clone(&world.clock),

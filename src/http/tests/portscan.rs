@@ -10,8 +10,8 @@ use crate::{
     config::Overrides,
     engine::Bounds,
     model::{
-        Address, Device, HostReport, HostStatus, Moment, PortFinding, PortSet, PortState, Protocol, Reason,
-        ScanId, ScanKind,
+        Address, Device, Diagnosis, HostReport, HostStatus, Moment, PortFinding, PortSet, PortState,
+        Protocol, Reason, ScanId, ScanKind,
     },
     net::{ConnectProber, mdns::Advertised},
     resolve::{Resolve, ResolveError, Resolving},
@@ -113,6 +113,7 @@ fn appliance_of(limits: ServerLimits, pace: DiskPace) -> TestAppliance {
         resolver: Arc::new(Table),
         inventory: inventory_seen,
         health: health_seen,
+        diagnose: Arc::new(|| vec![Diagnosis::ok("clock", "it is right")]),
         importer: Importer::new(store.clone(), Arc::new(clock), dir.path()),
         runs,
         clock: Arc::new(clock),

@@ -284,6 +284,16 @@ async fn health_reports_counts_and_problems() {
 }
 
 #[tokio::test]
+async fn the_machine_is_judged() {
+    let document = appliance().served.get("/v1/doctor").await.json();
+    let finding = json!({
+        "subject": "clock", "state": "ok", "essential": false, "detail": "it is right", "mend": null,
+    });
+    let expected = json!({"version": env!("CARGO_PKG_VERSION"), "works": true, "findings": [finding]});
+    assert_eq!(document, expected);
+}
+
+#[tokio::test]
 async fn a_run_that_cannot_start_is_refused_with_the_reason() {
     let mut appliance = appliance();
     appliance.start_scanning(&format!("exclude = [\"127.0.0.9\"]\n{SLOW}"), &["127.0.0.1", "127.0.0.9"]);

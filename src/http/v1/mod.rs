@@ -8,6 +8,7 @@ mod alerts;
 mod backup;
 mod changes;
 mod diff;
+mod doctor;
 mod events;
 mod expected;
 mod export;
@@ -29,7 +30,8 @@ use axum::{Router, middleware::from_fn_with_state, routing::any};
 use tokio::sync::watch;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
-pub(super) use self::import::Imports;
+pub use self::doctor::{Diagnose, DiagnosisBody};
+pub(super) use self::{doctor::Diagnoses, import::Imports};
 use super::{
     answer::Refusal,
     auth::{self, Gate},
@@ -54,6 +56,7 @@ pub(super) struct ApiParts {
     pub(super) directory: DeviceDirectory,
     pub(super) snapshots: SnapshotReader,
     pub(super) health: watch::Receiver<Health>,
+    pub(super) diagnoses: Diagnoses,
     pub(super) alerts: Alerts,
     pub(super) runs: Runs,
     pub(super) imports: Imports,
@@ -76,6 +79,7 @@ pub(super) fn routes(parts: ApiParts, gate: &Gate, others: OpenApiRouter) -> Rou
         .merge(backup::routes(gate))
         .merge(changes::routes())
         .merge(diff::routes())
+        .merge(doctor::routes())
         .merge(events::routes())
         .merge(expected::routes(gate))
         .merge(import::routes(gate))

@@ -13,16 +13,20 @@ const AGAIN = 15_000;
 /** The least difference between the clocks of the appliance and the browser that is shown, in seconds. */
 const APART = 60;
 
+/** The chips of a finding's states. */
+const CHIPS = { ok: "new", lacking: "warn", not_checked: "" };
+
 /** @type {import("../main.js").Page} */
 export default {
   title: "Health",
   open(place) {
     let health = null;
+    let machine = null;
     let apart = 0;
     const timer = setInterval(() => place.reload(), AGAIN);
     return {
       async load() {
-        health = await get("v1/health");
+        [health, machine] = await Promise.all(["v1/health", "v1/doctor"].map((path) => get(path)));
         apart = (Date.parse(health.clock.time) - Date.now()) / 1000;
       },
       heard: ({ kind }) => kind !== "port" && place.reload(),
@@ -32,7 +36,7 @@ export default {
         <div class="columns">
           ${clock(health, apart)} ${memory(health)} ${database(health)} ${probes(health)}
         </div>
-        ${scanners(health.scanners)} ${feeds(health.feeds)} ${links(health.version)}`,
+        ${scanners(health.scanners)} ${feeds(health.feeds)} ${findings(machine.findings)} ${links(health.version)}`,
     };
   },
 };
@@ -116,6 +120,16 @@ const feeds = (feeds) => html`<h2>Sources of devices</h2>
     feed.rejected,
     feed.detail,
   ]))}`;
+
+/** What the machine lacks comes first, with what mends it. */
+const findings = (findings) => html`<h2>This machine</h2>
+  ${rows("This machine", ["Subject", "State", "Detail"], Array.from(findings)
+    .sort((one, other) => (other.state === "lacking") - (one.state === "lacking"))
+    .map(({ subject, state, essential, detail, mend }) => [
+      subject,
+      html`<span class="chip ${CHIPS[state]}">${state.replace("_", " ")}</span> ${essential ? "essential" : nothing}`,
+      html`${detail}${mend ? html`<br>Mend: <code>${mend}</code>` : nothing}`,
+    ]))}`;
 
 const links = (version) => html`<h2>For programs</h2>
   <p>portscan ${version} ·

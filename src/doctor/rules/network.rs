@@ -3,22 +3,22 @@
 use std::fmt::Display;
 
 use super::wording::{is_appliance, listed};
-use crate::cli::doctor::{
-    facts::{Installation, MachineState, MdnsState, PortAvailability},
-    finding::Diagnosis,
+use crate::{
+    doctor::facts::{Installation, JudgedProcess, MachineState, MdnsState, PortAvailability},
+    model::Diagnosis,
 };
 
 /// What may be in flight towards one port of all devices together.
 const ENOUGH_LOCAL_PORTS: usize = 4096;
 
-pub(super) fn port(address: &impl Display, port: &PortAvailability) -> Diagnosis {
+pub(super) fn port(address: &impl Display, port: &PortAvailability, process: &JudgedProcess) -> Diagnosis {
     const SUBJECT: &str = "port";
     match port {
         PortAvailability::Free => Diagnosis::ok(SUBJECT, format!("{address} is free")),
         PortAvailability::LeftOut => {
             Diagnosis::ok(SUBJECT, format!("{address} is left out, because this machine has no IPv6"))
         }
-        PortAvailability::Held(holders) if holders.iter().any(is_appliance) => {
+        PortAvailability::Held(holders) if holders.iter().any(|holder| is_appliance(holder, process)) => {
             Diagnosis::ok(SUBJECT, format!("{address} is held by the running appliance, {}", listed(holders)))
         }
         PortAvailability::Held(holders) => {

@@ -1,4 +1,4 @@
-//! Reads what `portscan doctor` judges. It binds ports for an instant to see whether it may; it sends nothing.
+//! Reads what the rules judge. It binds ports for an instant to see whether it may; it sends nothing.
 
 use std::{
     collections::BTreeSet,
@@ -14,15 +14,17 @@ use nix::sys::{
     statvfs::statvfs,
 };
 
-use super::facts::{
-    APPLIANCE, ClockState, DiskState, FileSystemKind, Installation, InterfaceState, JudgedProcess,
-    ListenState, MachineState, MdnsState, PortAvailability,
+use super::{
+    facts::{
+        APPLIANCE, ClockState, DiskState, FileSystemKind, Installation, InterfaceState, JudgedProcess,
+        ListenState, MachineState, MdnsState, PortAvailability,
+    },
+    package::UNITS,
 };
 use crate::{
-    cli::check::writable,
     clock::Clock,
     config::{Config, Overrides},
-    data_dir::{Obstacle, obstacle, parent},
+    data_dir::{Obstacle, obstacle, parent, writable},
     http::{self, BindError},
     model::TargetSpec,
     net::{
@@ -36,19 +38,28 @@ use crate::{
 /// Where the kernel's settings are.
 const SETTINGS: &str = "/proc/sys/net/ipv4";
 
-/// Reads everything. `units` are the paths at which the service's unit may be installed.
-pub(super) fn read(overrides: &Overrides, units: &[&str], clock: &dyn Clock) -> MachineState {
+/// Which process is judged by its privileges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judged {
+    /// The appliance that runs on this machine; if none does, this process.
+    Appliance,
+    /// This process, which is the appliance.
+    Myself,
+}
+
+/// Reads everything.
+pub(super) fn read(overrides: &Overrides, judged: Judged, clock: &dyn Clock) -> MachineState {
     let (config, configuration) = match Config::read(overrides) {
         Ok(config) => (config, Ok(())),
         Err(error) => (Config::default(), Err(error.to_string().replace('\n', "; "))),
     };
     let listen = listen(&config);
-    let process = judged(&listen);
+    let process = judged_process(judged, &listen);
     let limits = SystemLimits::raise_and_read();
     let is_mac = |spec: &TargetSpec| matches!(spec, TargetSpec::Mac(_));
     MachineState {
         configuration,
-        place: place(units),
+        place: place(),
         process,
         first_unprivileged: setting("ip_unprivileged_port_start")
             .and_then(|text| text.parse().ok())
@@ -80,8 +91,8 @@ fn range(text: &str) -> Option<RangeInclusive<u32>> {
 }
 
 /// Docker and podman leave one of these files; systemd and others set the variable for their first process alone.
-fn place(units: &[&str]) -> Installation {
-    if units.iter().any(|unit| Path::new(unit).exists()) {
+fn place() -> Installation {
+    if UNITS.iter().any(|unit| Path::new(unit).exists()) {
         Installation::Unit
     } else if ["/.dockerenv", "/run/.containerenv"].iter().any(|mark| Path::new(mark).exists())
         // The image of this program has no files but the binary and the certificates (cross/image).
@@ -119,15 +130,11 @@ fn listen(config: &Config) -> Vec<ListenState> {
         .collect()
 }
 
-/// The appliance that holds one of these ports, else this process.
-fn judged(listen: &[ListenState]) -> JudgedProcess {
-    let held = listen.iter().filter_map(|listen| match &listen.port {
-        PortAvailability::Held(holders) => Some(holders),
-        _ => None,
-    });
-    let appliance = held.flatten().find_map(|PortHolder { process, .. }| {
-        process.as_ref().filter(|(_, name)| name == APPLIANCE).map(|(pid, _)| *pid)
-    });
+fn judged_process(judged: Judged, listen: &[ListenState]) -> JudgedProcess {
+    let appliance = match judged {
+        Judged::Myself => Some(process::id()),
+        Judged::Appliance => listening_appliance(listen),
+    };
     let pid = appliance.unwrap_or_else(process::id);
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap_or_default();
@@ -138,6 +145,17 @@ fn judged(listen: &[ListenState]) -> JudgedProcess {
         groups: groups(&status),
         descriptors: descriptors(&limits),
     }
+}
+
+/// The appliance that holds one of these ports.
+fn listening_appliance(listen: &[ListenState]) -> Option<u32> {
+    let held = listen.iter().filter_map(|listen| match &listen.port {
+        PortAvailability::Held(holders) => Some(holders),
+        _ => None,
+    });
+    held.flatten().find_map(|PortHolder { process, .. }| {
+        process.as_ref().filter(|(_, name)| name == APPLIANCE).map(|(pid, _)| *pid)
+    })
 }
 
 fn field<'a>(status: &'a str, key: &str) -> Option<&'a str> {

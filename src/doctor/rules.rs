@@ -1,16 +1,19 @@
-//! The rules of `portscan doctor`: what is essential, what is merely worse without, and the line that mends it. No I/O.
+//! The rules: what is essential, what is merely worse without, and the line that mends it. No I/O.
 
 mod network;
 mod privileges;
 mod resources;
 mod wording;
 
-use super::{facts::MachineState, finding::Diagnosis};
+use super::facts::MachineState;
+use crate::model::Diagnosis;
 
 /// Judges the machine; the order is that of importance to an owner whose appliance does not start.
 pub(super) fn diagnose(machine: &MachineState) -> Vec<Diagnosis> {
     let mut all = vec![configuration(machine)];
-    all.extend(machine.listen.iter().map(|listen| network::port(&listen.address, &listen.port)));
+    all.extend(
+        machine.listen.iter().map(|listen| network::port(&listen.address, &listen.port, &machine.process)),
+    );
     all.extend([privileges::bind_service(machine), resources::disk(&machine.disk)]);
     all.extend(network::interfaces(machine));
     all.extend([

@@ -2,11 +2,9 @@
 
 use super::wording::{is_of_unit, subject_of};
 use crate::{
-    cli::doctor::{
-        facts::{ClockState, DiskState, FileSystemKind, Installation, MachineState},
-        finding::Diagnosis,
-    },
     clock::EARLIEST_SANE,
+    doctor::facts::{ClockState, DiskState, FileSystemKind, Installation, MachineState},
+    model::Diagnosis,
 };
 
 /// The descriptors with which the appliance runs at its full speed, as its unit grants them.

@@ -6,14 +6,11 @@ use super::{
     *,
 };
 use crate::{
-    cli::doctor::{
-        facts::{
-            APPLIANCE, ClockState, DiskState, FileSystemKind, Installation, InterfaceState, JudgedProcess,
-            ListenState, MdnsState, PortAvailability,
-        },
-        finding::DiagnosisState,
+    doctor::facts::{
+        APPLIANCE, ClockState, DiskState, FileSystemKind, Installation, InterfaceState, JudgedProcess,
+        ListenState, MdnsState, PortAvailability,
     },
-    model::MemoryFacts,
+    model::{DiagnosisState, MemoryFacts},
     net::{Conntrack, PortHolder},
 };
 

@@ -1,7 +1,7 @@
 //! What a rule speaks of, in words.
 
 use crate::{
-    cli::doctor::facts::{APPLIANCE, Installation, JudgedProcess, MachineState},
+    doctor::facts::{APPLIANCE, Installation, JudgedProcess, MachineState},
     net::PortHolder,
 };
 
@@ -10,8 +10,9 @@ pub(super) fn is_of_unit(machine: &MachineState) -> bool {
     machine.place == Installation::Unit && !machine.process.is_appliance
 }
 
-pub(super) fn is_appliance(holder: &PortHolder) -> bool {
-    holder.process.as_ref().is_some_and(|(_, name)| name == APPLIANCE)
+pub(super) fn is_appliance(holder: &PortHolder, judged: &JudgedProcess) -> bool {
+    let is_judged = |pid| judged.is_appliance && pid == judged.pid;
+    holder.process.as_ref().is_some_and(|(pid, name)| name == APPLIANCE || is_judged(*pid))
 }
 
 /// The process that is judged, as the subject of a sentence.

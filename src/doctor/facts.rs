@@ -1,4 +1,4 @@
-//! What `portscan doctor` knows of this machine. The reader fills it in; the rules judge it.
+//! What is known of this machine. The reader fills it in; the rules judge it.
 
 use std::{collections::BTreeSet, net::SocketAddr, ops::RangeInclusive};
 

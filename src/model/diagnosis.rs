@@ -1,32 +1,37 @@
-//! One line of `portscan doctor`.
+//! What is to be said of one thing of the machine: `portscan doctor` and the page's Health show it.
 
 use serde::Serialize;
 
 /// What was found about one thing that the appliance uses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Diagnosis {
+pub struct Diagnosis {
     /// What it is about.
-    pub(super) subject: &'static str,
-    pub(super) state: DiagnosisState,
+    pub subject: &'static str,
+    /// Whether it is there.
+    pub state: DiagnosisState,
     /// Whether the appliance cannot do its work without it.
-    pub(super) essential: bool,
+    pub essential: bool,
     /// What was found, in one sentence without a full stop.
-    pub(super) detail: String,
+    pub detail: String,
     /// The command or line that mends it.
-    pub(super) mend: Option<String>,
+    pub mend: Option<String>,
 }
 
 /// Whether something is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum DiagnosisState {
+pub enum DiagnosisState {
+    /// It is there.
     Ok,
+    /// It is not, or not enough of it.
     Lacking,
+    /// It is not used, or it cannot be told.
     NotChecked,
 }
 
 impl DiagnosisState {
-    pub(super) const fn as_str(self) -> &'static str {
+    /// In words.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Lacking => "lacking",
@@ -36,12 +41,13 @@ impl DiagnosisState {
 }
 
 impl Diagnosis {
-    pub(super) fn ok(subject: &'static str, detail: impl Into<String>) -> Self {
+    /// It is there.
+    pub fn ok(subject: &'static str, detail: impl Into<String>) -> Self {
         Self { subject, state: DiagnosisState::Ok, essential: false, detail: detail.into(), mend: None }
     }
 
     /// The appliance does its work without it, but less well.
-    pub(super) fn lacking(
+    pub fn lacking(
         subject: &'static str,
         detail: impl Into<String>,
         mend: impl Into<Option<String>>,
@@ -50,7 +56,8 @@ impl Diagnosis {
         Self { state: DiagnosisState::Lacking, mend, ..Self::ok(subject, detail) }
     }
 
-    pub(super) fn essential(
+    /// The appliance cannot do its work without it.
+    pub fn essential(
         subject: &'static str,
         detail: impl Into<String>,
         mend: impl Into<Option<String>>,
@@ -58,11 +65,17 @@ impl Diagnosis {
         Self { essential: true, ..Self::lacking(subject, detail, mend) }
     }
 
-    pub(super) fn not_checked(
+    /// It is not used, or it cannot be told.
+    pub fn not_checked(
         subject: &'static str,
         detail: impl Into<String>,
         mend: impl Into<Option<String>>,
     ) -> Self {
         Self { state: DiagnosisState::NotChecked, ..Self::lacking(subject, detail, mend) }
+    }
+
+    /// Whether the appliance cannot do its work because of it.
+    pub fn is_fatal(&self) -> bool {
+        self.essential && self.state == DiagnosisState::Lacking
     }
 }
