@@ -6,9 +6,10 @@ mod add_on;
 use std::{
     collections::BTreeSet,
     fs,
+    io::{BufRead, BufReader},
     os::unix::fs::symlink,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Child, Command, Output, Stdio},
 };
 
 use nix::mount::{MsFlags, mount};
@@ -269,50 +270,167 @@ fn the_list_of_components_has_what_is_linked_and_nothing_else() {
     }
 }
 
+/// A folder with what `make dist` finds there, and its collector.
+struct Release(tempfile::TempDir);
+
+impl Release {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, at) = (Path::new(env!("CARGO_MANIFEST_DIR")), |name: &str| folder.path().join(name));
+        for name in ["systemd", "target/manual", "target/debian", "target/image"] {
+            fs::create_dir_all(at(name)).unwrap();
+        }
+        let documents = ["README.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE"];
+        for name in documents.into_iter().chain(["systemd/portscan.service", "systemd/portscan.toml"]) {
+            fs::copy(root.join(name), at(name)).unwrap();
+        }
+        let built = ["portscan.1", "portscan.bash", "_portscan", "portscan.fish"]
+            .map(|name| format!("target/manual/{name}"));
+        let others = ["target/debian/portscan_1.0_arm64.deb", "target/portscan.cdx.json", "binary"];
+        for name in built.iter().map(String::as_str).chain(others) {
+            fs::write(at(name), name).unwrap();
+        }
+        Self(folder)
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Collects a release with these programs, as `ARCH=BINARY`, in `out`.
+    fn collect(&self, programs: &[&str]) -> Output {
+        let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/cross/dist"));
+        command.args(["out", "1.0", "1700000000"]).args(programs).current_dir(self.0.path());
+        command.output().unwrap()
+    }
+}
+
 #[test]
 fn a_release_is_the_same_each_time_and_its_checksums_hold() {
-    let folder = tempfile::tempdir().unwrap();
-    let (root, at) = (Path::new(env!("CARGO_MANIFEST_DIR")), |name: &str| folder.path().join(name));
-    for name in ["systemd", "target/manual", "target/debian", "target/image"] {
-        fs::create_dir_all(at(name)).unwrap();
-    }
-    let documents = ["README.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE"];
-    for name in documents.into_iter().chain(["systemd/portscan.service", "systemd/portscan.toml"]) {
-        fs::copy(root.join(name), at(name)).unwrap();
-    }
-    let built = ["portscan.1", "portscan.bash", "_portscan", "portscan.fish"]
-        .map(|name| format!("target/manual/{name}"));
-    let others = ["target/debian/portscan_1.0_arm64.deb", "target/portscan.cdx.json", "binary"];
-    for name in built.iter().map(String::as_str).chain(others) {
-        fs::write(at(name), name).unwrap();
-    }
-    let collect = || {
-        let mut command = Command::new(root.join("cross/dist"));
-        command.args(["out", "1.0", "1700000000", "arm64=binary"]).current_dir(folder.path());
-        command.output().unwrap()
-    };
+    let release = Release::new();
+    let collect = || release.collect(&["arm64=binary"]);
     let refused = collect();
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(
         !refused.status.success() && said.contains("portscan_1.0.tar is missing; run: make dist"),
         "{said}"
     );
-    fs::write(at("target/image/portscan_1.0.tar"), "image").unwrap();
+    fs::write(release.at("target/image/portscan_1.0.tar"), "image").unwrap();
     let first = collect();
     assert!(first.status.success(), "{first:?}");
-    assert_eq!(first.stdout, fs::read(at("out/SHA256SUMS")).unwrap());
-    let touched = fs::File::open(at("README.md")).unwrap();
+    assert_eq!(first.stdout, fs::read(release.at("out/SHA256SUMS")).unwrap());
+    let touched = fs::File::open(release.at("README.md")).unwrap();
     touched.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
     assert_eq!(collect().stdout, first.stdout, "a file's time changes it");
-    done(Command::new("sha256sum").args(["--check", "--strict", "SHA256SUMS"]).current_dir(at("out")));
+    done(
+        Command::new("sha256sum").args(["--check", "--strict", "SHA256SUMS"]).current_dir(release.at("out")),
+    );
     let sums = String::from_utf8_lossy(&first.stdout).into_owned();
     let listed: Vec<&str> = sums.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
     let expected = [
         "CHANGELOG.md",
+        "install.sh",
         "portscan-1.0-image.tar.gz",
         "portscan-1.0-linux-arm64.tar.gz",
         "portscan-1.0.cdx.json",
         "portscan_1.0_arm64.deb",
     ];
     assert_eq!(listed, expected);
+}
+
+#[test]
+fn the_installer_installs_what_its_release_contains_and_nothing_else() {
+    let _lab = Lab::enter("near");
+    let release = Release::new();
+    fs::write(release.at("target/image/portscan_1.0.tar"), "image").unwrap();
+    // Without what only a debugger needs, it is compressed in a fifth of the time.
+    let binary = release.at("binary");
+    done(Command::new("strip").arg("-o").arg(&binary).arg(env!("CARGO_BIN_EXE_portscan")));
+    let here = done(Command::new("dpkg").arg("--print-architecture"));
+    let other = if here.trim() == "arm64" { "amd64" } else { "arm64" };
+    let of_here = format!("{}=binary", here.trim());
+    let collected = release.collect(&[&of_here, &format!("{other}=README.md")]);
+    assert!(collected.status.success(), "{collected:?}");
+
+    let server = FileServer::start(&release.at("out"));
+    let prefix = release.at("prefix");
+    let run = |shell: &[&str], arguments: &[&str]| {
+        let mut command = Command::new(shell[0]);
+        command
+            .args(&shell[1..])
+            .arg(release.at("out/install.sh"))
+            .arg("--prefix")
+            .arg(&prefix)
+            .args(arguments);
+        command.output().unwrap()
+    };
+    let installed = prefix.join("bin/portscan");
+
+    // From a server and from a folder, by the shells that may be `sh`.
+    let place = release.at("out").display().to_string();
+    for (shell, place) in
+        [(&["dash"][..], &server.url), (&["bash", "--posix"], &place), (&["busybox", "sh"], &place)]
+    {
+        let told = run(shell, &[place]);
+        assert!(told.status.success(), "{shell:?}: {told:?}");
+        let version = done(Command::new(&installed).arg("--version"));
+        assert_eq!(version.trim(), concat!("portscan ", env!("CARGO_PKG_VERSION")), "{shell:?}");
+        for name in ["man/man1/portscan.1", "zsh/site-functions/_portscan"] {
+            assert!(prefix.join("share").join(name).is_file(), "{shell:?}: {name}");
+        }
+        fs::remove_dir_all(&prefix).unwrap();
+    }
+
+    // A file that was changed, a server that has none, a broken download of the installer itself, and wrong use.
+    let tarball = release.at(&format!("out/portscan-1.0-linux-{}.tar.gz", here.trim()));
+    let whole = fs::read(&tarball).unwrap();
+    fs::write(&tarball, [&whole[..], b"x"].concat()).unwrap();
+    let installer = fs::read_to_string(release.at("out/install.sh")).unwrap();
+    let failing = |arguments: &[&str], part: &str| {
+        let told = run(&["dash"], arguments);
+        let said = String::from_utf8_lossy(&told.stderr).into_owned();
+        assert!(!told.status.success() && said.contains(part), "{arguments:?}: {said}");
+        assert!(!installed.exists(), "{arguments:?}");
+    };
+    failing(&[&server.url], "is not the file of this release: its SHA-256 is ");
+    fs::remove_file(&tarball).unwrap();
+    failing(&[&server.url], "cannot be read");
+    failing(&[&place], "cannot be read");
+    failing(&[], "it must know where the release's files are");
+    failing(&["--prefix", "opt", &place], "must begin at the root");
+    failing(&["--now", &place], "--now is no option");
+    fs::write(&tarball, whole).unwrap();
+    let lines: Vec<&str> = installer.lines().collect();
+    for kept in (0..lines.len()).step_by(7) {
+        let mut command = Command::new("dash");
+        let half = lines[..kept].join("\n");
+        command.args(["-c", &half, "install.sh", "--prefix"]).arg(&prefix).arg(&place);
+        command.output().unwrap();
+        assert!(!prefix.exists(), "its first {kept} lines install something");
+    }
+}
+
+/// A real web server, on this namespace's loopback.
+struct FileServer {
+    url: String,
+    child: Child,
+}
+
+impl FileServer {
+    fn start(folder: &Path) -> Self {
+        let mut command = Command::new("python3");
+        command.args(["-u", "-m", "http.server", "--bind", "127.0.0.1", "0", "--directory"]).arg(folder);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("python3");
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let port: u16 = line.split_whitespace().nth(5).and_then(|port| port.parse().ok()).expect(&line);
+        Self { url: format!("http://127.0.0.1:{port}"), child }
+    }
+}
+
+impl Drop for FileServer {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
 }

@@ -198,7 +198,7 @@ impl Paths {
         Self { runtime, router, _home: home }
     }
 
-    /// Asks. Nobody who brings no token changes anything; a "no" says why; nothing is ever our own fault.
+    /// Asks. NoNames who brings no token changes anything; a "no" says why; nothing is ever our own fault.
     pub fn ask(&self, data: &[u8]) {
         let Ok(text) = from_utf8(data) else { return };
         let (line, body) = text.split_once('\n').unwrap_or((text, ""));
@@ -260,7 +260,7 @@ async fn site(home: &Path) -> Router {
     let alerts = Alerts::new(AlertParts {
         store: store.clone(),
         config: config.clone(),
-        resolver: Arc::new(Nobody),
+        resolver: Arc::new(NoNames),
         clock: Arc::new(clock),
         hostname: None,
         runs: runs.clone(),
@@ -273,9 +273,10 @@ async fn site(home: &Path) -> Router {
         advertised,
         store,
         scanner,
-        resolver: Arc::new(Nobody),
+        resolver: Arc::new(NoNames),
         inventory,
         health,
+        diagnose: Arc::new(Vec::new),
         importer,
         runs,
         clock: Arc::new(clock),
@@ -284,9 +285,9 @@ async fn site(home: &Path) -> Router {
 }
 
 /// Knows no name.
-struct Nobody;
+struct NoNames;
 
-impl Resolve for Nobody {
+impl Resolve for NoNames {
     fn resolve<'a>(&'a self, name: &'a str) -> Resolving<'a> {
         Box::pin(std::future::ready(Err(ResolveError::Unknown(name.to_owned()))))
     }
