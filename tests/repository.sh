@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs, upgrades, removes and purges the package by apt from a signed repository (cross/repository), as an owner
-# does, in fresh Debians: tests/repository.sh PACKAGE [SUITE...] (`make deb-test`, `make repository-test`). Needs root.
+# does, and then the program of a release by its installer (cross/install.sh), in fresh Debians: tests/repository.sh PACKAGE [SUITE...] (`make deb-test`, `make repository-test`). Needs root.
 # Each Debian is a directory with namespaces of its own for mounts, processes and the network; the repository is another
 # directory. The appliance runs there, and scans the loopback of that network.
 set -euo pipefail
@@ -27,6 +27,10 @@ before=$version~before
 dpkg-deb --raw-extract "$package" "$work/before"
 sed -i "s/^Version: .*/Version: $before/" "$work/before/DEBIAN/control"
 dpkg-deb --root-owner-group -Znone --build "$work/before" "$work/before.deb" >/dev/null
+
+# The release's tarball, of the package's program.
+dpkg-deb --extract "$package" "$work/content"
+cross/tarball "$work/release" "$version" 0 "$arch=$work/content/usr/bin/portscan"
 
 inside() {
   unshare --mount --net --pid --fork --mount-proc="$root/proc" -- chroot "$root" sh -euc "$1" \
@@ -115,13 +119,27 @@ TOML
     || { cat "$work/said" >&2; fail "$suite: it does not say what is wrong with the signature"; }
   [ "$(installed)" = "$version" ] || fail "$suite: a forged list changes what is installed"
 
+  cp -r "$work/release" "$root/release"
+  # As where systemd runs: systemctl itself sees that it does not, and starts nothing.
+  mkdir -p "$root/run/systemd/system"
+  if inside "sh /release/install.sh --service /release" 2>/dev/null; then fail "$suite: two services are installed"; fi
+  grep -q 'update it by apt' "$work/said" || { cat "$work/said" >&2; fail "$suite: it does not name the package"; }
+
   inside "$apt remove -y portscan"
   gone /usr/bin/portscan
   there "$config" /var/lib/private/portscan/portscan.db
   inside "$apt purge -y portscan"
   gone /etc/portscan /var/lib/portscan /var/lib/private/portscan
+
+  inside "sh /release/install.sh --service /release && /usr/local/bin/portscan check-config"
+  there /etc/systemd/system/multi-user.target.wants/portscan.service "$config"
+  grep -q '^ExecStart=/usr/local/bin/portscan serve$' "$root/etc/systemd/system/portscan.service" \
+    || fail "$suite: the installed service starts another program"
+  echo '# mine' >> "$root$config"
+  inside "sh /release/install.sh --service /release"
+  grep -q '# mine' "$root$config" || fail "$suite: the installer replaces the configuration"
   echo "repository: in $suite apt installs $before, upgrades it to $version, keeps configuration and database, refuses a" \
-    "forged list, removes and purges"
+    "forged list, removes and purges; install.sh installs the program and its service"
   rm -rf --one-file-system "$root"
 }
 for suite; do try "$suite"; done
