@@ -106,6 +106,7 @@ fn recognises_the_running_appliance_as_the_holder_of_its_port() {
     };
     assert_eq!(judged(&own), judged(&of_the_command));
     assert_eq!(own["works"], true, "{own:#}");
-    assert_eq!(about(&own, "port")[0]["detail"], about(&of_the_command, "port")[0]["detail"]);
+    let descriptors = &about(&own, "descriptors")[0]["detail"];
+    assert_eq!(descriptors, &about(&of_the_command, "descriptors")[0]["detail"]);
     running.stop();
 }
