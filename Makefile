@@ -73,7 +73,7 @@ EMULATED := $(EMULATOR) $(BULLSEYE)/lib
 .PHONY: run build release cross cross-test cross-test-setup deb deb-setup deb-test repository-test image image-setup \
   image-test add-on repository sbom dist test acceptance \
   first-minute identify-cost servers properties alerts home-assistant siege \
-  pi-test pi-setup screenshots bench bench-micro bench-setup fuzz fuzz-setup lint deny deny-advisories msrv msrv-setup \
+  pi-test pi-image-test pi-setup screenshots bench bench-micro bench-setup fuzz fuzz-setup lint deny deny-advisories msrv msrv-setup \
   docs setup services vendors stats help clean
 
 run: build ## build and run the appliance, with this machine as its one device
@@ -242,7 +242,12 @@ screenshots: setup ## renew the dashboard's screenshots (docs/page.md)
 
 pi-test: setup pi-setup deb ## install the package on an emulated Pi, cut its power, fill its card: as root, an hour
 	$(CARGO) test --locked --test integration --no-run
-	$(CARGO) test --locked --offline --test integration -- --ignored --nocapture --test-threads 1 pi::
+	$(CARGO) test --locked --offline --test integration -- --ignored --nocapture --test-threads 1 pi:: --skip pi::image
+
+pi-image-test: setup pi-setup ## run the container image on an emulated Pi, as compose.yaml says: as root, half an hour
+	$(MAKE) image IMAGE_ARCHS=arm64 PROFILE=quick IMAGE=$(CURDIR)/target/image/pi.tar
+	$(CARGO) test --locked --test integration --no-run
+	$(CARGO) test --locked --offline --test integration -- --ignored --nocapture --test-threads 1 pi::image
 
 pi-setup: # makes the card of the emulated Pi, once, in some five minutes
 	@tests/setup/pi

@@ -1,6 +1,8 @@
 //! The package on a whole machine: what a single process cannot show. A Pi is emulated, with the lab's devices on its
 //! network; it takes minutes, so `make pi-test` runs it.
 
+mod image;
+
 use std::{collections::BTreeSet, path::Path, process::Command, time::Duration};
 
 use jiff::Timestamp;

@@ -25,9 +25,10 @@ binfmt=/proc/sys/fs/binfmt_misc
 [ -e $binfmt/register ] || mount -t binfmt_misc binfmt_misc $binfmt
 [ -e $binfmt/qemu-aarch64 ] || update-binfmts --enable qemu-aarch64
 
-# Without documentation. curl sends requests from within, nmap is for the comparison, sqlite3 checks the database.
+# Without documentation. curl sends requests from within, nmap is for the comparison, sqlite3 checks the database, podman
+# runs the container image.
 mmdebstrap --quiet --architectures=arm64 --variant=minbase --aptopt='Acquire::Languages "none"' \
-  --include=systemd-sysv,udev,dbus,avahi-daemon,iproute2,curl,nmap,sqlite3 \
+  --include=systemd-sysv,udev,dbus,avahi-daemon,iproute2,curl,nmap,sqlite3,podman,podman-compose,crun \
   --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
   --dpkgopt='path-exclude=/usr/share/man/*' $suite "$root"
 mmdebstrap --quiet --architectures=arm64 --variant=extract --include=linux-image-cloud-arm64,busybox-static \
@@ -70,6 +71,9 @@ echo pi | put etc/hostname
 printf '127.0.0.1 localhost\n127.0.1.1 pi\n::1 localhost\n' | put etc/hosts
 tr -d - </proc/sys/kernel/random/uuid | put etc/machine-id
 chroot "$root" systemctl --quiet enable shell systemd-networkd
+# The kernel's module for overlays is not among those below, and the image is one layer.
+printf '[storage]\ndriver = "vfs"\nrunroot = "/run/containers"\ngraphroot = "/var/lib/containers"\n' \
+  | put etc/containers/storage.conf
 # Logins are not needed, and the writes of Debian's own housekeeping would be counted as portscan's.
 chroot "$root" systemctl --quiet mask getty.target apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
   e2scrub_all.timer e2scrub_reap.service fstrim.timer
@@ -94,7 +98,7 @@ END
 chmod +x "$work/initrd/init"
 (cd "$work/initrd" && find . | cpio --quiet --create --format=newc | gzip) >"$out/initrd"
 cp "$parts"/boot/vmlinuz-* "$out/vmlinuz"
-# The system takes some 250 MB; the tests fill the rest.
+# The system takes some 500 MB; the tests fill the rest.
 rm -f "$out/disk.img"
 truncate --size=1500M "$out/disk.img"
 mke2fs -q -t ext4 -d "$root" "$out/disk.img"
