@@ -64,8 +64,11 @@ fn up(address: &str, coverage: &str, findings: &[PortFinding]) -> HostReport {
     }
 }
 
+/// A host of the network, with its MAC and name.
+type NetworkHost<'a> = (HostReport, Option<Mac>, Option<&'a str>);
+
 /// One host of each kind.
-fn network() -> Vec<(HostReport, Option<Mac>, Option<&'static str>)> {
+fn network() -> Vec<NetworkHost<'static>> {
     let mac = "02:00:00:00:00:05".parse().ok();
     let printer = up(
         "192.0.2.5",
@@ -88,15 +91,11 @@ fn network() -> Vec<(HostReport, Option<Mac>, Option<&'static str>)> {
 static NOTHING: BTreeMap<u16, PortIdentification> = BTreeMap::new();
 
 /// The file without this program's version.
-fn unversioned(format: Format, run: &ReportInfo<'_>, hosts: &[HostReport]) -> String {
-    written(format, run, hosts).replace(concat!("portscan ", env!("CARGO_PKG_VERSION")), "portscan VERSION")
+fn unversioned(format: Format, run: &ReportInfo<'_>, network: &[NetworkHost<'_>]) -> String {
+    written(format, run, network).replace(concat!("portscan ", env!("CARGO_PKG_VERSION")), "portscan VERSION")
 }
 
-fn written(
-    format: Format,
-    run: &ReportInfo<'_>,
-    network: &[(HostReport, Option<Mac>, Option<&str>)],
-) -> String {
+fn written(format: Format, run: &ReportInfo<'_>, network: &[NetworkHost<'_>]) -> String {
     let hosts = network.iter().map(|(report, mac, name)| ScannedHost {
         reports: std::slice::from_ref(report),
         mac: *mac,
