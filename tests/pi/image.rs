@@ -1,6 +1,9 @@
 //! The container image on a Pi: podman runs it as `compose.yaml` says, with the control groups of a kernel of its own.
 
-use std::path::Path;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use super::{HOUSE, LONG, TEST, today, wait_for_answers};
 use crate::{
@@ -19,6 +22,19 @@ const COMPOSE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/compose.yaml");
 /// As podman-compose calls it.
 const CONTAINER: &str = "portscan_portscan_1";
 
+/// It is one file, which the card's Python runs.
+const PODMAN_COMPOSE: &str = "python3 /podman_compose.py";
+
+/// The file that `make setup` installs.
+fn podman_compose() -> PathBuf {
+    let folder = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/target/venv/lib")).expect("`make setup`");
+    let mut found = folder
+        .flatten()
+        .map(|python| python.path().join("site-packages/podman_compose.py"))
+        .filter(|file| file.exists());
+    found.next().expect("podman-compose; `make setup` installs it")
+}
+
 #[test]
 #[ignore = "boots an emulated Pi: make pi-image-test"]
 fn compose_runs_the_image_healthy_and_a_restart_keeps_the_data() {
@@ -27,6 +43,7 @@ fn compose_runs_the_image_healthy_and_a_restart_keeps_the_data() {
     let card = Card::fresh();
     card.put(Path::new(IMAGE), "image.tar");
     card.put(Path::new(COMPOSE), "compose.yaml");
+    card.put(&podman_compose(), "podman_compose.py");
     let mut pi = Pi::boot(&card, &lan, today());
     let config = "[feed]\nurl = []\ndiscover = [\"eth0 10.77.0.0/24\"]\n".to_owned()
         + NO_IDENTIFICATION
@@ -36,7 +53,7 @@ fn compose_runs_the_image_healthy_and_a_restart_keeps_the_data() {
     ));
     pi.run("podman load --quiet --input /image.tar && rm /image.tar");
     let version = env!("CARGO_PKG_VERSION");
-    pi.run(&format!("cd /srv/portscan && PORTSCAN_TAG={version} podman-compose up --detach"));
+    pi.run(&format!("cd /srv/portscan && PORTSCAN_TAG={version} {PODMAN_COMPOSE} up --detach"));
     wait_for_answers(&pi);
 
     let inspect = |pi: &mut Pi<'_>, field: &str| {
@@ -73,6 +90,6 @@ fn compose_runs_the_image_healthy_and_a_restart_keeps_the_data() {
     pi.run(&format!("podman restart {CONTAINER}"));
     wait_for_answers(&pi);
     assert_eq!(first_seen(&pi), before, "a restart keeps what was found");
-    pi.run("cd /srv/portscan && podman-compose down");
+    pi.run(&format!("cd /srv/portscan && {PODMAN_COMPOSE} down"));
     pi.shut_down();
 }

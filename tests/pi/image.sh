@@ -26,9 +26,9 @@ binfmt=/proc/sys/fs/binfmt_misc
 [ -e $binfmt/qemu-aarch64 ] || update-binfmts --enable qemu-aarch64
 
 # Without documentation. curl sends requests from within, nmap is for the comparison, sqlite3 checks the database, podman
-# runs the container image.
+# runs the container image, and Python the podman-compose that the test brings: Debian's is too old.
 mmdebstrap --quiet --architectures=arm64 --variant=minbase --aptopt='Acquire::Languages "none"' \
-  --include=systemd-sysv,udev,dbus,avahi-daemon,iproute2,curl,nmap,sqlite3,podman,podman-compose,crun \
+  --include=systemd-sysv,udev,dbus,avahi-daemon,iproute2,curl,nmap,sqlite3,podman,crun,python3-yaml,python3-dotenv \
   --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
   --dpkgopt='path-exclude=/usr/share/man/*' $suite "$root"
 mmdebstrap --quiet --architectures=arm64 --variant=extract --include=linux-image-cloud-arm64,busybox-static \
