@@ -163,6 +163,26 @@ fn commands(markdown: &Markdown) -> impl Iterator<Item = &str> {
     })
 }
 
+/// An owner copies these lines: an image of another version is not there.
+#[test]
+fn every_named_image_is_of_this_version() {
+    for path in ["compose.yaml", "docs/container.md"] {
+        let text = text(path);
+        let named = text.split(|c: char| !(c.is_ascii_alphanumeric() || ".-_:$={".contains(c)));
+        let versions = named.filter_map(|word| {
+            let tail = ["portscan:", "portscan_", "PORTSCAN_TAG=", "PORTSCAN_TAG:-"]
+                .iter()
+                .find_map(|head| word.split_once(head))?
+                .1;
+            tail.starts_with(|c: char| c.is_ascii_digit()).then_some(tail)
+        });
+        let versions: Vec<&str> = versions.collect();
+        assert!(!versions.is_empty(), "{path} names no image");
+        let others = versions.iter().filter(|version| !version.starts_with(env!("CARGO_PKG_VERSION")));
+        assert_none(&others.map(|version| format!("{path}: the image {version}")).collect::<Vec<_>>());
+    }
+}
+
 #[test]
 fn make_targets_and_their_descriptions_match() {
     let targets: BTreeSet<String> = words_of_makefile(".PHONY").into_iter().collect();
