@@ -1,6 +1,6 @@
 //! From a port that opens to the message that tells of it, on the owner's own channels.
 
-mod channels;
+pub(crate) mod channels;
 mod home_assistant;
 mod kills;
 mod mail;
@@ -18,7 +18,7 @@ use crate::harness::{Portscan, Running, eventually};
 const LONG: Duration = Duration::from_secs(180);
 
 /// A network without devices.
-const NOTHING: &str = "[feed]\nurl = []\nhosts = []\n";
+pub(crate) const NOTHING: &str = "[feed]\nurl = []\nhosts = []\n";
 
 /// How often the appliance is killed; `make alerts` sets forty.
 fn rounds(every_day: i64) -> i64 {
@@ -27,7 +27,7 @@ fn rounds(every_day: i64) -> i64 {
 }
 
 /// Starts the appliance, and kills it once its channels have a place: what happens from then on is theirs to send.
-fn begin(portscan: &Portscan, channels: i64) {
+pub(crate) fn begin(portscan: &Portscan, channels: i64) {
     let running = portscan.start();
     eventually(LONG, "the channels begin", || {
         let database = Connection::open(portscan.database()).ok()?;

@@ -25,7 +25,7 @@ pub(super) fn channel(name: &str, kind: &str, receiver: &HttpReceiver, more: &st
     format!("[[channel]]\nname = \"{name}\"\ntype = \"{kind}\"\nurl = \"{url}\"\ngroup = \"1s\"\n{more}")
 }
 
-fn willing() -> HttpReceiver {
+pub(super) fn willing() -> HttpReceiver {
     HttpReceiver::start(|_| Reception::Answers(200))
 }
 
@@ -224,7 +224,7 @@ const ROUNDS: i64 = 8;
 pub(super) const EVENTS: i64 = 25;
 
 /// Writes events as scans would have, while no appliance runs.
-pub(super) fn happen(portscan: &Portscan, round: i64) {
+pub(crate) fn happen(portscan: &Portscan, round: i64) {
     let mut database = Connection::open(portscan.database()).unwrap();
     let transaction = database.transaction().unwrap();
     for number in 0..EVENTS {
@@ -243,6 +243,11 @@ pub(super) fn all_events(portscan: &Portscan) -> Vec<i64> {
     let mut statement = database.prepare("SELECT id FROM changes WHERE alert = 1 ORDER BY id").unwrap();
     let ids = statement.query_map([], |row| row.get(0)).unwrap();
     ids.map(Result::unwrap).collect()
+}
+
+/// The ids in a text that the template [`IDS`](super::mail::IDS) has written.
+pub(super) fn events_of(text: &str) -> Vec<i64> {
+    text.split_whitespace().map(|id| id.parse().unwrap_or_else(|_| panic!("no ids: {text}"))).collect()
 }
 
 pub(super) fn ids(message: &Value) -> Vec<i64> {

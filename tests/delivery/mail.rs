@@ -26,6 +26,10 @@ use crate::{
 /// Kills of the appliance and of the mail server.
 const ROUNDS: i64 = 4;
 
+/// A text that says which events a message tells of.
+pub(super) const IDS: &str =
+    "text = \"{% for change in changes %}{{ change.id }} {% else %}none{% endfor %}\"\n";
+
 /// A directory with the password, and one that is wrong.
 fn secrets() -> TempDir {
     let secrets = TempDir::new().unwrap();
@@ -186,14 +190,12 @@ fn kills_of_the_appliance_and_of_the_mail_server_lose_no_mail() {
     let lab = Lab::enter("near");
     let Some(mut server) = Postfix::start(&lab) else { return };
     let secrets = secrets();
-    let ids =
-        "text = \"{% for change in changes %}{{ change.id }} {% else %}none{% endfor %}\"\nburst = 1000\n";
     let config = NOTHING.to_owned()
         + &channel(
             "office",
             &format!("smtps://127.0.0.1:{TLS}"),
             "\"me@example.test\"",
-            &(login(&server, &secrets.path().join("right")) + ids),
+            &(login(&server, &secrets.path().join("right")) + IDS + "burst = 1000\n"),
         );
     let mut faults = FaultRounds::new(7);
     let portscan = faults.on(Portscan::new(&lab, &config));

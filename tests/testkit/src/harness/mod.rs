@@ -30,9 +30,11 @@ use crate::{
 
 pub mod avahi;
 pub mod browser;
+mod certificates;
 pub mod disk;
 pub mod feed;
 pub mod home_assistant;
+pub mod http_server;
 pub mod liar;
 pub mod miniupnpd;
 pub mod mosquitto;
@@ -44,6 +46,7 @@ pub mod receiver;
 pub mod rsyslog;
 pub mod server;
 pub mod site;
+pub mod tls_front;
 pub mod users;
 
 pub use site::{Answer, Site};

@@ -61,26 +61,8 @@ impl Nginx {
 
     fn start(_within: &Lab, path: &'static str, locations: &str) -> Self {
         let home = TempDir::new().expect("a temporary directory");
-        let config = home.path().join("nginx.conf");
-        let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-            .map(|kind| format!("{kind}_temp_path {};\n", home.path().join(kind).display()))
-            .concat();
-        let text = format!(
-            "daemon off;\npid {};\nerror_log stderr;\nevents {{}}\nhttp {{\naccess_log off;\n{temporary}\
-             server {{\nlisten {LISTEN};\n{locations}}}\n}}\n",
-            home.path().join("pid").display()
-        );
-        fs::write(&config, text).expect("writing its configuration");
-        // One process: workers would be another user's, whom a user namespace does not have.
-        let child = tool("nginx")
-            .args(["-e", "stderr", "-g", "master_process off;", "-c"])
-            .arg(&config)
-            .stdin(Stdio::null())
-            .spawn();
-        let nginx =
-            Self { _child: Reaped(child.unwrap_or_else(|e| missing("nginx", &e))), _home: home, path };
-        eventually(READY, "nginx listens", || TcpStream::connect(LISTEN).ok());
-        nginx
+        let child = serve(&home, &format!("server {{\nlisten {LISTEN};\n{locations}}}\n"), LISTEN);
+        Self { _child: child, _home: home, path }
     }
 
     /// Where the appliance is found.
@@ -92,4 +74,26 @@ impl Nginx {
     pub fn frame_url(&self) -> String {
         format!("http://{LISTEN}/hassio")
     }
+}
+
+/// Starts it with these servers, and waits until it listens at this address.
+pub(super) fn serve(home: &TempDir, servers: &str, listens: &str) -> Reaped {
+    let config = home.path().join("nginx.conf");
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|kind| format!("{kind}_temp_path {};\n", home.path().join(kind).display()))
+        .concat();
+    let text = format!(
+        "daemon off;\npid {};\nerror_log stderr;\nevents {{}}\nhttp {{\naccess_log off;\n{temporary}{servers}}}\n",
+        home.path().join("pid").display()
+    );
+    fs::write(&config, text).expect("writing its configuration");
+    // One process: workers would be another user's, whom a user namespace does not have.
+    let child = tool("nginx")
+        .args(["-e", "stderr", "-g", "master_process off;", "-c"])
+        .arg(&config)
+        .stdin(Stdio::null())
+        .spawn();
+    let child = Reaped(child.unwrap_or_else(|e| missing("nginx", &e)));
+    eventually(READY, "nginx listens", || TcpStream::connect(listens).ok());
+    child
 }

@@ -1,4 +1,5 @@
-//! Debian's postfix, as the owner's mail server, with dovecot, which knows its passwords and how full its mailboxes are.
+//! Debian's postfix, as the owner's mail server, with dovecot, which knows its passwords and how full its mailboxes are,
+//! and from which mail is read.
 
 use std::{
     fs::{self, Permissions},
@@ -17,7 +18,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{
-    Reaped, eventually, missing, tool,
+    Reaped, certificates, eventually, missing, tool,
     users::{Users, users},
 };
 use crate::{lab::Lab, repository};
@@ -89,13 +90,16 @@ impl Postfix {
         let home = TempDir::new().expect("a temporary directory");
         // Its processes are of several users.
         fs::set_permissions(home.path(), Permissions::from_mode(0o755)).expect("own directory");
-        make_certificates(home.path());
+        certificates::make(home.path());
         make_directories(home.path());
         write_accounts(home.path(), 100_000_000);
         fs::write(home.path().join("dovecot.conf"), dovecot_config(home.path())).expect("writing a file");
         fs::write(home.path().join("main.cf"), main_config(home.path())).expect("writing a file");
         fs::write(home.path().join("master.cf"), master_config(home.path())).expect("writing a file");
-        let accounts = Daemons::spawn(dovecot(home.path()), "dovecot");
+        let mut accounts = dovecot(home.path(), "master", &folder("usr/sbin/dovecot"));
+        accounts.arg("-F").arg("-c").arg(home.path().join("dovecot.conf"));
+        accounts.stdout(Stdio::null()).stderr(Stdio::null());
+        let accounts = Daemons::spawn(accounts, "dovecot");
         eventually(READY, "dovecot listens", || TcpStream::connect(("127.0.0.1", QUOTA)).ok());
         let mut server = Self { server: None, _accounts: accounts, home };
         server.start_again();
@@ -129,11 +133,20 @@ impl Postfix {
         write_accounts(self.home.path(), bytes);
     }
 
-    /// The mails of a mailbox, as Python's parser understands them, by Message-ID: `{"headers", "plain", "html"}`.
+    /// The mails that Dovecot's IMAP server gives a user, in their order, as Python's parser understands them:
+    /// `{"headers", "bodies": {"plain", "html"}}`.
     pub fn mails(&self, user: &str) -> Vec<Value> {
-        let output = Command::new("python3")
-            .arg(repository("tests/delivery/read_maildir.py"))
-            .arg(self.home.path().join("mail").join(user))
+        let imap = dovecot(self.home.path(), "imap", &folder("usr/lib/dovecot/imap"));
+        let mut command = Command::new("python3");
+        command.arg(repository("tests/delivery/read_mailbox.py"));
+        // It refuses to be root's.
+        let (owner, group) = ids(MAIL_OWNER);
+        command.args(["setpriv", &format!("--reuid={owner}"), &format!("--regid={group}"), "--clear-groups"]);
+        command.arg(imap.get_program()).args(imap.get_args());
+        command.envs(imap.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let output = command
+            .env("USER", user)
+            .env("HOME", self.home.path().join("mail").join(user))
             .output()
             .unwrap_or_else(|e| missing("python3", &e));
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -164,14 +177,14 @@ fn folder(path: &str) -> PathBuf {
     if unpacked.exists() { unpacked } else { Path::new("/").join(path) }
 }
 
-fn dovecot(home: &Path) -> Command {
+/// One of its programs.
+fn dovecot(home: &Path, service: &str, program: &Path) -> Command {
     let library = folder("usr/lib/dovecot");
     // It looks for doveconf where it would be installed, unless that has started it.
     let mut command = tool("doveconf");
     let paths = [library.clone(), library.join("modules/old-stats")].map(|path| path.display().to_string());
-    command.args(["-f", "service=master", "-m", "master", "-c"]).arg(home.join("dovecot.conf")).arg("-e");
-    command.arg(folder("usr/sbin/dovecot")).arg("-F").arg("-c").arg(home.join("dovecot.conf"));
-    command.env("LD_LIBRARY_PATH", paths.join(":")).stdout(Stdio::null()).stderr(Stdio::null());
+    command.args(["-f", &format!("service={service}"), "-m", service, "-c"]).arg(home.join("dovecot.conf"));
+    command.arg("-e").arg(program).env("LD_LIBRARY_PATH", paths.join(":"));
     command
 }
 
@@ -210,33 +223,6 @@ fn make_directories(home: &Path) {
         for part in ["", "/new", "/cur", "/tmp"] {
             own(&make(&format!("mail/{name}{part}")), Some(user), Some(group));
         }
-    }
-}
-
-/// An authority, and certificates of it.
-fn make_certificates(home: &Path) {
-    let openssl = |arguments: &[&str]| {
-        let made = Command::new("openssl").args(arguments).current_dir(home).output();
-        let made = made.unwrap_or_else(|e| missing("openssl", &e));
-        assert!(made.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&made.stderr));
-    };
-    let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
-    let ca = ["-x509", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=lab", "-days", "30"];
-    openssl(&[&["req"], &key[..], &ca[..], &["-addext", "basicConstraints=critical,CA:TRUE"][..]].concat());
-    for (name, host, days) in [
-        ("server", "DNS:localhost,IP:127.0.0.1", "30"),
-        ("expired", "IP:127.0.0.1", "0"),
-        ("misnamed", "DNS:other", "30"),
-    ] {
-        let (key_file, request, certificate) =
-            (format!("{name}.key"), format!("{name}.csr"), format!("{name}.pem"));
-        let extensions = format!("subjectAltName={host}\nbasicConstraints=CA:FALSE\n");
-        fs::write(home.join("extensions"), extensions).expect("writing a file");
-        let subject = ["-keyout", &key_file, "-out", &request, "-subj", "/CN=mail"];
-        openssl(&[&["req"], &key[..], &subject[..]].concat());
-        let mut signing = vec!["x509", "-req", "-in", &request, "-out", &certificate, "-CA", "ca.pem"];
-        signing.extend(["-CAkey", "ca.key", "-CAcreateserial", "-days", days, "-extfile", "extensions"]);
-        openssl(&signing);
     }
 }
 

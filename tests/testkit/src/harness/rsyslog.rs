@@ -20,9 +20,9 @@ const LISTEN: &str = "127.0.0.1:5514";
 
 /// A server that takes lines by UDP and TCP, and writes what it has understood of them.
 pub struct Rsyslog {
-    _child: Reaped,
+    child: Option<Reaped>,
     received: PathBuf,
-    _home: TempDir,
+    home: TempDir,
 }
 
 impl Rsyslog {
@@ -30,10 +30,11 @@ impl Rsyslog {
         let home = TempDir::new().expect("a temporary directory");
         let received = home.path().join("received");
         fs::write(&received, "").expect("writing a file");
-        let config = home.path().join("rsyslog.conf");
         let port = LISTEN.split_once(':').expect("a port").1;
+        // Without the queue that it has in memory by default: a line is in the file before its connection is closed.
         let text = format!(
-            "global(workDirectory={:?})\nmodule(load=\"imudp\")\nmodule(load=\"imtcp\")\n\
+            "global(workDirectory={:?})\nmain_queue(queue.type=\"Direct\")\nmodule(load=\"imudp\")\n\
+             module(load=\"imtcp\")\n\
              input(type=\"imudp\" address=\"127.0.0.1\" port=\"{port}\")\n\
              input(type=\"imtcp\" address=\"127.0.0.1\" port=\"{port}\")\n\
              template(name=\"parts\" type=\"string\" \
@@ -41,24 +42,37 @@ impl Rsyslog {
              action(type=\"omfile\" file={received:?} template=\"parts\")\n",
             home.path()
         );
-        fs::write(&config, text).expect("writing its configuration");
+        fs::write(home.path().join("rsyslog.conf"), text).expect("writing its configuration");
+        let mut server = Self { child: None, received, home };
+        server.start_again();
+        server
+    }
+
+    /// Starts it after it was killed.
+    pub fn start_again(&mut self) {
         let modules = format!("usr/lib/{}-linux-gnu/rsyslog", std::env::consts::ARCH);
         let unpacked = repository("target/tools").join(&modules);
         let modules = if unpacked.exists() { unpacked } else { Path::new("/").join(modules) };
+        // One that was killed has left it; its number may be another process's by now.
+        let pid = self.home.path().join("pid");
+        let _ = fs::remove_file(&pid);
         let child = tool("rsyslogd")
             .arg("-n")
             .arg("-f")
-            .arg(&config)
+            .arg(self.home.path().join("rsyslog.conf"))
             .arg("-i")
-            .arg(home.path().join("pid"))
+            .arg(pid)
             .arg("-M")
             .arg(modules)
             .stdin(Stdio::null())
             .spawn();
-        let server =
-            Self { _child: Reaped(child.unwrap_or_else(|e| missing("rsyslogd", &e))), received, _home: home };
+        self.child = Some(Reaped(child.unwrap_or_else(|e| missing("rsyslogd", &e))));
         eventually(READY, "rsyslog listens", || TcpStream::connect(LISTEN).ok());
-        server
+    }
+
+    /// Kills it, with all connections and what it has not written.
+    pub fn kill(&mut self) {
+        self.child = None;
     }
 
     /// Its address and port.
@@ -69,6 +83,7 @@ impl Rsyslog {
     /// The lines, each as `PRIORITY|HOST|PROGRAM|STRUCTURED DATA|TEXT`.
     pub fn lines(&self) -> Vec<String> {
         let text = fs::read_to_string(&self.received).expect("it is there");
-        text.lines().map(str::to_owned).collect()
+        let complete = text.rfind('\n').map_or("", |end| &text[..end]);
+        complete.lines().map(str::to_owned).collect()
     }
 }
