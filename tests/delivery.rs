@@ -1,6 +1,7 @@
 //! From a port that opens to the message that tells of it, on the owner's own channels.
 
 pub(crate) mod channels;
+mod faults;
 mod home_assistant;
 mod kills;
 mod mail;

@@ -26,7 +26,7 @@ use crate::{
 fn a_receiver_that_fails_and_refuses_is_seen_and_handled_on_the_page() {
     let lab =
         Lab::describe("[[host]]\naddress = \"10.77.0.5\"\nmac = \"02:00:00:00:00:05\"\nopen = \"22,80\"\n");
-    let status = Arc::new(AtomicU16::new(503));
+    let status = Arc::new(AtomicU16::new(401));
     let answered = Arc::clone(&status);
     let receiver = HttpReceiver::start(move |_| Reception::Answers(answered.load(Ordering::SeqCst)));
     let channel = format!(
@@ -41,7 +41,7 @@ fn a_receiver_that_fails_and_refuses_is_seen_and_handled_on_the_page() {
     browser.find_reading("row", &["phone", "idle", "everything is delivered", "nothing", "never"]);
 
     browser.find("button", "Test phone").click();
-    browser.wait_for_text("failed: the answer is 503");
+    browser.wait_for_text("failed: the answer is 401 Unauthorized: ok; token_file is missing or wrong");
     let command = |arguments: &[&str]| {
         let finished = portscan.run(&[arguments, &["--url", running.base()]].concat(), LONG);
         assert!(finished.status.success(), "{arguments:?}: {}", finished.stderr);
@@ -49,7 +49,10 @@ fn a_receiver_that_fails_and_refuses_is_seen_and_handled_on_the_page() {
     command(&["expected", "accept", "--all"]);
     lab.host("10.77.0.5").open(88);
     command(&["run", "--host", "10.77.0.5", "--wait"]);
-    browser.find_reading("row", &["phone", "failing", "tries again", "the answer is 503", "1 event"]);
+    browser.find_reading(
+        "row",
+        &["phone", "failing", "tries again", "token_file is missing or wrong", "1 event"],
+    );
 
     status.store(400, Ordering::SeqCst);
     let title = "10.77.0.5: port 88/tcp opened, unexpected";

@@ -144,7 +144,12 @@ fn judge(error: &ClientError) -> DeliveryError {
         ClientError::Status { status, body } => {
             let excerpt = excerpt(body);
             let separator = if excerpt.is_empty() { "" } else { ": " };
-            let text = format!("the answer is {status}{separator}{excerpt}");
+            let remedy = match *status {
+                StatusCode::UNAUTHORIZED => "; token_file is missing or wrong",
+                StatusCode::NOT_FOUND => "; is the url right?",
+                _ => "",
+            };
+            let text = format!("the answer is {status}{separator}{excerpt}{remedy}");
             let passes =
                 [StatusCode::UNAUTHORIZED, StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
             match status.is_client_error() && !passes.contains(status) {
@@ -159,6 +164,17 @@ fn judge(error: &ClientError) -> DeliveryError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_that_has_one_usual_cause_names_it() {
+        let told = |status| judge(&ClientError::Status { status, body: "no".into() }).to_string();
+        assert_eq!(
+            told(StatusCode::UNAUTHORIZED),
+            "the answer is 401 Unauthorized: no; token_file is missing or wrong"
+        );
+        assert_eq!(told(StatusCode::NOT_FOUND), "the answer is 404 Not Found: no; is the url right?");
+        assert_eq!(told(StatusCode::BAD_GATEWAY), "the answer is 502 Bad Gateway: no");
+    }
 
     #[test]
     fn only_what_judges_the_message_is_a_refusal() {
@@ -176,7 +192,7 @@ mod tests {
             let status = StatusCode::from_u16(code).unwrap();
             let error = judge(&ClientError::Status { status, body: "no\nway".into() });
             assert_eq!(matches!(error, DeliveryError::Refused(_)), is_refusal, "{code}");
-            assert!(error.to_string().ends_with("no\u{fffd}way"), "{error}");
+            assert!(error.to_string().contains(": no\u{fffd}way"), "{error}");
         }
         assert!(matches!(judge(&ClientError::Redirected("http://x/".to_owned())), DeliveryError::Failed(_)));
     }
