@@ -6,6 +6,7 @@ mod home_assistant;
 mod kills;
 mod mail;
 mod mqtt;
+mod newcomer;
 mod receivers;
 mod summaries;
 
