@@ -2,6 +2,7 @@
 
 pub(crate) mod channels;
 mod faults;
+pub(crate) mod five;
 mod home_assistant;
 mod kills;
 mod mail;

@@ -4,6 +4,7 @@
 //! names, so those of this module come first, one right after another. Among the others, each would leave most of the
 //! cores idle until the slowest test that runs beside it ends.
 
+mod channel_memory;
 mod http_bounds;
 mod mdns_flood;
 mod memory;
