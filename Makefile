@@ -210,10 +210,11 @@ properties: ## test the engine on CASES (200000) simulated hosts, dozing ones in
 	  without_loss_the_report_is_the_truth faults_of_this_machine_are_never_verdicts whatever_dozes_is_found
 
 alerts: export PORTSCAN_TEST_ALERT_KILLS ?= 40
-alerts: setup ## send a thousand alerts by webhook, mail and MQTT while all are killed and the network is cut: some minutes
+alerts: setup ## send a thousand alerts through each channel while all are killed and the network is cut: half an hour
 	$(CARGO) test --locked --test integration --no-run
 	$(AS_ROOT) $(CARGO) test --locked --offline --test integration -- --nocapture \
-	  delivery::channels::kills delivery::mail::kills delivery::mqtt::kills
+	  delivery::channels::kills delivery::http::kills delivery::mail::kills delivery::mqtt::kills \
+	  delivery::syslog::kills
 
 home-assistant: setup ## let a real Home Assistant find the appliance by MQTT and press its button: needs Python 3.13
 	@tests/setup/home-assistant

@@ -4,12 +4,14 @@ pub(crate) mod channels;
 mod faults;
 pub(crate) mod five;
 mod home_assistant;
+mod http;
 mod kills;
 mod mail;
 mod mqtt;
 mod newcomer;
 mod receivers;
 mod summaries;
+mod syslog;
 
 use std::time::Duration;
 
