@@ -188,7 +188,8 @@ test: setup ## run all tests, in networks of their own
 acceptance: setup ## run the long measurements behind docs/performance.md: an hour or two, all 65,535 ports
 	PORTSCAN_TEST_PORTS=1-65535 PORTSCAN_TEST_SEEDS=1000 PORTSCAN_TEST_RUNS=20 \
 	  $(CARGO) test --locked --release --lib --test integration -- --nocapture \
-	  engine::simulation::worlds appliance:: says_the_same alone::http_bounds alone::scan_memory alone::size
+	  engine::simulation::worlds appliance:: says_the_same alone::channel_memory alone::http_bounds \
+	  alone::scan_memory alone::size
 
 first-minute: setup ## measure how soon 40 and 250 devices have an answer, and what the hourly scan costs: an hour
 	$(CARGO) test --locked --profile quick --test integration --no-run
