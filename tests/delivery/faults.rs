@@ -13,7 +13,10 @@ use super::{
 };
 use crate::{
     harness::{
-        Portscan, Running, eventually, http_server::HttpServer, mosquitto::Mosquitto, rsyslog::Rsyslog,
+        Portscan, Running, eventually,
+        http_server::HttpServer,
+        mosquitto::{Mosquitto, Subscriber, USER},
+        rsyslog::Rsyslog,
         tls_front::TlsFront,
     },
     lab::Lab,
@@ -104,6 +107,7 @@ fn a_wrong_token_is_told_and_once_it_is_right_all_arrives() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "one appliance, with all channels at once")]
 fn each_fault_of_a_receiver_is_told_and_once_it_is_mended_all_arrives() {
     let lab = Lab::enter("near");
     let server = HttpServer::start(&lab, None);
@@ -113,7 +117,7 @@ fn each_fault_of_a_receiver_is_told_and_once_it_is_mended_all_arrives() {
     let trusted = format!("ca_file = {:?}", front.ca_file());
     let login = format!(
         "topic = \"home/p\"\ndiscovery = \"\"\nuser = \"{}\"\npassword_file = {:?}",
-        crate::harness::mosquitto::USER,
+        USER,
         broker.password_file()
     );
     // Each channel: its type, a URL that is wrong, what is told of it, the right URL, and further lines.
@@ -207,12 +211,18 @@ fn each_fault_of_a_receiver_is_told_and_once_it_is_mended_all_arrives() {
     for name in ["path", "away", "nowhere", "expired", "misnamed", "untrusted"] {
         assert_eq!(arrived(&server).get(name), Some(&all), "{name}");
     }
-    let ids: String = all.iter().map(|id| format!("{id} ")).collect();
+    assert_logged_and_published(&all, &collector, &listener);
+    running.stop();
+}
+
+/// Asserts that these events are told of in two lines of syslog and one message of the broker.
+fn assert_logged_and_published(events: &[i64], collector: &Rsyslog, listener: &Subscriber) {
+    let ids: Vec<String> = events.iter().map(ToString::to_string).collect();
+    let ids = ids.join(" ");
     let lines = eventually(LONG, "both lines are written", || {
         Some(collector.lines()).filter(|lines| lines.len() == 2)
     });
-    assert!(lines.iter().all(|line| line.contains(ids.trim_end())), "{lines:?}");
+    assert!(lines.iter().all(|line| line.contains(&ids)), "{lines:?}");
     let message = eventually(LONG, "the broker passes it on", || listener.of("home/p/alerts").pop());
-    assert!(message.payload.contains(ids.trim_end()), "{message:?}");
-    running.stop();
+    assert!(message.payload.contains(&ids), "{message:?}");
 }
