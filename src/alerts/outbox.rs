@@ -139,8 +139,9 @@ impl ChannelOutbox {
             queue: VecDeque::new(),
             message: saved.message,
             attempts: saved.attempts,
-            // The monotonic clock does not tell how long the machine was off, so the whole rest is waited for.
-            next_try: now + saved.retry_in.min(LAST_RETRY),
+            // Not the whole rest: it is often the owner who restarts the appliance, to mend the channel. If the attempt
+            // fails, the next one waits as long as it would have without the restart.
+            next_try: now + saved.retry_in.min(FIRST_RETRY),
             failing_since: (saved.failing > Duration::ZERO).then(|| now - saved.failing),
             saved_cursor: saved.cursor,
             is_saved: true,
