@@ -279,10 +279,7 @@ fn kills_and_a_failing_receiver_lose_no_alert() {
     let mut faults = FaultRounds::new(7);
     let portscan = faults.on(Portscan::new(&lab, &config));
     begin(&portscan, 1);
-    for _ in 0..rounds(ROUNDS) {
-        faults.run(&lab, &portscan, 4000, || {});
-    }
-    faults.end();
+    faults.run_all(rounds(ROUNDS), &lab, &portscan, 4000, || {});
     let all = all_events(&portscan);
     let running = portscan.start();
     let taken = || receiver.requests().into_iter().filter(ReceivedRequest::is_taken).collect::<Vec<_>>();

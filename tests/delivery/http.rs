@@ -37,13 +37,10 @@ fn kills_of_the_appliance_and_of_an_http_receiver_lose_no_alert() {
     let mut faults = FaultRounds::new(13);
     let portscan = faults.on(Portscan::new(&lab, &config));
     begin(&portscan, 2);
-    for _ in 0..rounds(ROUNDS) {
-        faults.run(&lab, &portscan, 4500, || {
-            server.kill();
-            server.start_again();
-        });
-    }
-    faults.end();
+    faults.run_all(rounds(ROUNDS), &lab, &portscan, 4500, || {
+        server.kill();
+        server.start_again();
+    });
     let all = all_events(&portscan);
     let running = portscan.start();
     // Each message with its key and events: ntfy's by its topic, the webhook's by its path.

@@ -74,6 +74,21 @@ impl FaultRounds {
         running.kill();
     }
 
+    /// Runs so many rounds, in each of which this also kills what the appliance delivers to.
+    pub(super) fn run_all(
+        &mut self,
+        count: i64,
+        lab: &Lab,
+        portscan: &Portscan,
+        longest: u64,
+        mut kill: impl FnMut(),
+    ) {
+        for _ in 0..count {
+            self.run(lab, portscan, longest, &mut kill);
+        }
+        self.end();
+    }
+
     /// Sets the clock right for good.
     pub(super) fn end(&self) {
         self.set_clock(CLOCKS[0]);

@@ -200,13 +200,10 @@ fn kills_of_the_appliance_and_of_the_mail_server_lose_no_mail() {
     let mut faults = FaultRounds::new(7);
     let portscan = faults.on(Portscan::new(&lab, &config));
     begin(&portscan, 1);
-    for _ in 0..rounds(ROUNDS) {
-        faults.run(&lab, &portscan, 4500, || {
-            server.kill();
-            server.start_again();
-        });
-    }
-    faults.end();
+    faults.run_all(rounds(ROUNDS), &lab, &portscan, 4500, || {
+        server.kill();
+        server.start_again();
+    });
     let all: BTreeSet<i64> = all_events(&portscan).into_iter().collect();
     assert_eq!(i64::try_from(all.len()).unwrap(), rounds(ROUNDS) * EVENTS);
     let running = portscan.start();

@@ -44,13 +44,10 @@ fn kills_of_the_appliance_and_of_a_collector_lose_no_line_over_tcp() {
     let mut faults = FaultRounds::new(17);
     let portscan = faults.on(Portscan::new(&lab, &config));
     begin(&portscan, 2);
-    for _ in 0..rounds(ROUNDS) {
-        faults.run(&lab, &portscan, 4500, || {
-            server.kill();
-            server.start_again();
-        });
-    }
-    faults.end();
+    faults.run_all(rounds(ROUNDS), &lab, &portscan, 4500, || {
+        server.kill();
+        server.start_again();
+    });
     let all = all_events(&portscan);
     let running = portscan.start();
     eventually(2 * LONG, "every event arrives over TCP", || {
