@@ -70,7 +70,8 @@ DIST_ARCHS ?= amd64 arm64
 .PHONY: run build release cross cross-test cross-test-setup deb deb-setup deb-test repository-test image image-setup \
   image-test add-on repository sbom dist test acceptance \
   first-minute identify-cost servers properties alerts home-assistant siege \
-  pi-test pi-image-test pi-setup screenshots bench bench-micro bench-setup fuzz fuzz-setup lint deny deny-advisories msrv msrv-setup \
+  pi-test pi-image-test pi-setup screenshots bench bench-micro bench-setup fuzz fuzz-setup lint deny deny-advisories \
+  msrv msrv-setup \
   docs setup services vendors stats help clean
 
 run: build ## build and run the appliance, with this machine as its one device
@@ -133,8 +134,8 @@ image-test: setup image-setup ## run this machine's image by crun and podman, re
 	$(CARGO) test --locked --test integration --no-run
 	$(CARGO) test --locked --offline --test integration -- --ignored --nocapture container::
 
-# For the processors that Home Assistant runs on: it gave up those with 32 bits with 2025.12, and its Supervisor warns of
-# an add-on that names them. What Supervisor makes of it, see docs/container.md.
+# For the processors that Home Assistant runs on: it gave up those with 32 bits with 2025.12, and its Supervisor warns
+# of an add-on that names them. What Supervisor makes of it, see docs/container.md.
 ADD_ON_ARCHS ?= amd64 arm64
 add-on: $(ADD_ON_ARCHS:%=image-binary-%) ## put the Home Assistant add-on together: target/add-on/portscan
 	cross/add-on target/add-on $(VERSION) \

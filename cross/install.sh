@@ -4,8 +4,8 @@
 #   curl -fsSL https://example.org/portscan/install.sh | sh -s -- https://example.org/portscan
 #   sh install.sh --service /media/stick/portscan
 #
-# It contains the checksums of this release's tarballs (`cross/tarball` writes them in), so it is all that has to come from
-# a trusted place. Nothing is installed before the tarball is checked and its program has run once.
+# It contains the checksums of this release's tarballs (`cross/tarball` writes them in), so it is all that has to come
+# from a trusted place. Nothing is installed before the tarball is checked and its program has run once.
 set -eu
 
 version='@VERSION@'

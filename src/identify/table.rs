@@ -6,8 +6,8 @@ use super::{claims::Claims, version};
 use crate::model::DeviceIdentification;
 
 /// A table: lines of fields between `|`. tables/README.md explains the fields. It is read line by line for each text:
-/// an index would cost memory all the time for what happens a few times a day, and 1 KiB of text takes 2 ms (a title, the
-/// longest table, on an x86-64 processor).
+/// an index would cost memory all the time for what happens a few times a day, and 1 KiB of text takes 2 ms (a title,
+/// the longest table, on an x86-64 processor).
 #[derive(Clone, Copy)]
 pub(super) struct Table(&'static str);
 

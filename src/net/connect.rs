@@ -102,7 +102,8 @@ impl ConnectProber {
         self.sockets.take_beside()
     }
 
-    /// Waits as [`Prober::wait`] does, or for less: also what arrives beside ends it. Returns whether the waker was used.
+    /// Waits as [`Prober::wait`] does, or for less: also what arrives beside ends it. Returns whether the waker was
+    /// used.
     pub(super) fn sleep(&mut self, until: Option<Moment>) -> bool {
         self.sockets.sleep(until)
     }

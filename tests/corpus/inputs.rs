@@ -198,7 +198,7 @@ impl Paths {
         Self { runtime, router, _home: home }
     }
 
-    /// Asks. NoNames who brings no token changes anything; a "no" says why; nothing is ever our own fault.
+    /// Asks. Nobody who brings no token changes anything; a "no" says why; nothing is ever our own fault.
     pub fn ask(&self, data: &[u8]) {
         let Ok(text) = from_utf8(data) else { return };
         let (line, body) = text.split_once('\n').unwrap_or((text, ""));

@@ -87,7 +87,7 @@ pub(super) fn serve(home: &TempDir, servers: &str, listens: &str) -> Reaped {
         home.path().join("pid").display()
     );
     fs::write(&config, text).expect("writing its configuration");
-    // One process: workers would be another user's, whom a user namespace does not have.
+    // One process: workers would be another user's, which a user namespace does not have.
     let child = tool("nginx")
         .args(["-e", "stderr", "-g", "master_process off;", "-c"])
         .arg(&config)

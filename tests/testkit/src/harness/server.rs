@@ -103,7 +103,7 @@ impl Server {
                 home.display()
             );
             fs::write(home.join("nginx.conf"), config).expect("writing its configuration");
-            // One process: workers would be another user's, whom a user namespace does not have.
+            // One process: workers would be another user's, which a user namespace does not have.
             ["-e", "stderr", "-g", "master_process off;", "-c", &path("nginx.conf")]
                 .map(str::to_owned)
                 .to_vec()
