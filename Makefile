@@ -65,6 +65,10 @@ SUITES  ?= bookworm trixie
 REPOSITORY ?= target/repository
 DIST    ?= target/dist
 DIST_ARCHS ?= amd64 arm64
+# A tarball has the image's static binary, which runs on any Linux; with 32 bits there is none.
+TARBALL_OF_amd64 := $(MUSL_OF_amd64)
+TARBALL_OF_arm64 := $(MUSL_OF_arm64)
+TARBALL_OF_armhf := $(RUST_OF_armhf)
 
 .DEFAULT_GOAL := run
 .PHONY: run build release cross cross-test cross-test-setup deb deb-setup deb-test repository-test image image-setup \
@@ -153,7 +157,7 @@ dist: sbom ## build all that a release consists of, for DIST_ARCHS: target/dist 
 	for arch in $(DIST_ARCHS); do $(MAKE) deb ARCH=$$arch || exit; done
 	$(MAKE) image
 	cross/dist $(DIST) $(VERSION) "$$(git log -1 --format=%ct)" \
-	  $(foreach arch,$(DIST_ARCHS),$(arch)=target/$(RUST_OF_$(arch))/$(PROFILE)/portscan)
+	  $(foreach arch,$(DIST_ARCHS),$(arch)=target/$(TARBALL_OF_$(arch))/$(PROFILE)/portscan)
 
 # Optimised, for an emulated processor is slow, and without what only a debugger needs, which takes long to make. The
 # tests are made first and at once: each is one crate, which one core compiles.
