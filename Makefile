@@ -120,7 +120,7 @@ deb-setup: # installs what judges a package, or says how
 # The container image, of static binaries: it contains no system (docs/container.md).
 image: $(IMAGE_ARCHS:%=image-binary-%) ## build the container image, for all of IMAGE_ARCHS in one (docs/container.md)
 	@mkdir -p $(dir $(IMAGE))
-	cross/image $(IMAGE) --version $(VERSION) --created "$$(git log -1 --format=%ct)" \
+	cross/image $(IMAGE) $(if $(filter-out release,$(PROFILE)),--trial) --version $(VERSION) --created "$$(git log -1 --format=%ct)" \
 	  --revision "$$(git rev-parse HEAD)" \
 	  $(foreach arch,$(IMAGE_ARCHS),$(arch)=target/$(MUSL_OF_$(arch))/$(PROFILE)/portscan)
 

@@ -169,7 +169,10 @@ fn refuses_a_program_that_could_not_run_in_an_empty_image() {
     let large = folder.path().join("large");
     fs::copy(&program, &large).unwrap();
     File::options().write(true).open(&large).unwrap().set_len(15_000_001).unwrap();
-    assert!(refused(format!("{arch}={}", large.display())).contains("the limit is 15000000"));
+    let large = format!("{arch}={}", large.display());
+    assert!(refused(large.clone()).contains("the limit is 15000000"));
+    let (packed, said) = pack(&folder.path().join("trial.tar"), &["--trial".to_owned(), large]);
+    assert!(packed, "{said}");
 }
 
 /// A container in the lab's network, as `--network host --read-only --cap-drop all` makes it.
