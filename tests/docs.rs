@@ -170,7 +170,7 @@ fn every_named_image_is_of_this_version() {
         let text = text(path);
         let named = text.split(|c: char| !(c.is_ascii_alphanumeric() || ".-_:$={".contains(c)));
         let versions = named.filter_map(|word| {
-            let tail = ["portscan:", "portscan_", "PORTSCAN_TAG=", "PORTSCAN_TAG:-"]
+            let tail = ["PORTSCAN_TAG:-", "PORTSCAN_TAG=", "portscan:", "portscan_"]
                 .iter()
                 .find_map(|head| word.split_once(head))?
                 .1;
