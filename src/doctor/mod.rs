@@ -1,6 +1,6 @@
 //! Layer 5: what this machine allows the appliance to do, and what it lacks, each with the line that mends it.
 //!
-//! [`rules`] judge what [`reader`] has read. It differs from `check-config`, which compares one configuration with the
+//! `rules` judge what `reader` has read. It differs from `check-config`, which compares one configuration with the
 //! machine: this judges the machine, and goes on when the configuration is faulty.
 
 mod facts;
