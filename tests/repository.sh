@@ -1,6 +1,7 @@
 #!/bin/bash
 # Installs, upgrades, removes and purges the package by apt from a signed repository (cross/repository), as an owner
-# does, and then the program of a release by its installer (cross/install.sh), in fresh Debians: tests/repository.sh PACKAGE [SUITE...] (`make deb-test`, `make repository-test`). Needs root.
+# does, and then the program of a release by its installer (cross/install.sh), in fresh Debians:
+# tests/repository.sh PACKAGE [SUITE...] (`make deb-test`, `make repository-test`). Needs root.
 # Each Debian is a directory with namespaces of its own for mounts, processes and the network; the repository is another
 # directory. The appliance runs there, and scans the loopback of that network.
 set -euo pipefail
@@ -38,7 +39,7 @@ inside() {
 }
 publish() { cross/repository "$root/repository" test@example.invalid "$@" >/dev/null; }
 installed() { inside "dpkg-query --show --showformat '\${Version}' portscan"; cat "$work/said"; }
-there() { local path; for path; do [ -e "$root$path" ] || fail "$suite: $path is missing"; done; }
+there() { local path; for path; do [ -e "$root$path" ] || [ -L "$root$path" ] || fail "$suite: $path is missing"; done; }
 gone() { local path; for path; do [ ! -e "$root$path" ] && [ ! -L "$root$path" ] || fail "$suite: $path is still there"; done; }
 
 # Only this repository: the others are not reached from here.
@@ -120,9 +121,10 @@ TOML
   [ "$(installed)" = "$version" ] || fail "$suite: a forged list changes what is installed"
 
   cp -r "$work/release" "$root/release"
-  # As where systemd runs: systemctl itself sees that it does not, and starts nothing.
+  # As where systemd runs; systemctl knows that it does not, and starts nothing.
   mkdir -p "$root/run/systemd/system"
-  if inside "sh /release/install.sh --service /release" 2>/dev/null; then fail "$suite: two services are installed"; fi
+  local installer="SYSTEMD_OFFLINE=1 sh /release/install.sh --service /release"
+  if inside "$installer" 2>/dev/null; then fail "$suite: two services are installed"; fi
   grep -q 'update it by apt' "$work/said" || { cat "$work/said" >&2; fail "$suite: it does not name the package"; }
 
   inside "$apt remove -y portscan"
@@ -131,12 +133,12 @@ TOML
   inside "$apt purge -y portscan"
   gone /etc/portscan /var/lib/portscan /var/lib/private/portscan
 
-  inside "sh /release/install.sh --service /release && /usr/local/bin/portscan check-config"
+  inside "$installer && /usr/local/bin/portscan check-config"
   there /etc/systemd/system/multi-user.target.wants/portscan.service "$config"
   grep -q '^ExecStart=/usr/local/bin/portscan serve$' "$root/etc/systemd/system/portscan.service" \
     || fail "$suite: the installed service starts another program"
   echo '# mine' >> "$root$config"
-  inside "sh /release/install.sh --service /release"
+  inside "$installer"
   grep -q '# mine' "$root$config" || fail "$suite: the installer replaces the configuration"
   echo "repository: in $suite apt installs $before, upgrades it to $version, keeps configuration and database, refuses a" \
     "forged list, removes and purges; install.sh installs the program and its service"
