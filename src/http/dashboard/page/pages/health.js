@@ -23,10 +23,17 @@ export default {
     let health = null;
     let machine = null;
     let apart = 0;
-    const timer = setInterval(() => place.reload(), AGAIN);
+    // What events do not change: they come by the second while a scan runs.
+    let isDue = true;
+    const timer = setInterval(() => {
+      isDue = true;
+      place.reload();
+    }, AGAIN);
     return {
       async load() {
-        [health, machine] = await Promise.all(["v1/health", "v1/doctor"].map((path) => get(path)));
+        health = await get("v1/health");
+        if (isDue) machine = await get("v1/doctor");
+        isDue = false;
         apart = (Date.parse(health.clock.time) - Date.now()) / 1000;
       },
       heard: ({ kind }) => kind !== "port" && place.reload(),
