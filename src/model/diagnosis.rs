@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 /// What was found about one thing that the appliance uses.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnosis {
     /// What it is about.
     pub subject: &'static str,

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use super::wording::{is_appliance, listed};
+use super::wording::{has_appliance, listed};
 use crate::{
     doctor::facts::{Installation, JudgedProcess, MachineState, MdnsState, PortAvailability},
     model::Diagnosis,
@@ -18,7 +18,7 @@ pub(super) fn port(address: &impl Display, port: &PortAvailability, process: &Ju
         PortAvailability::LeftOut => {
             Diagnosis::ok(SUBJECT, format!("{address} is left out, because this machine has no IPv6"))
         }
-        PortAvailability::Held(holders) if holders.iter().any(|holder| is_appliance(holder, process)) => {
+        PortAvailability::Held(holders) if has_appliance(holders, process) => {
             Diagnosis::ok(SUBJECT, format!("{address} is held by the running appliance, {}", listed(holders)))
         }
         PortAvailability::Held(holders) => {

@@ -1,13 +1,12 @@
 //! What the appliance may do: its capabilities, and ping sockets.
 
-use super::wording::{is_appliance, is_of_unit, subject_of};
+use super::wording::{has_appliance, is_of_unit, subject_of};
 use crate::{
     doctor::{
         facts::{Installation, JudgedProcess, ListenState, MachineState, PortAvailability},
         package::ARP_GRANT,
     },
     model::Diagnosis,
-    net::PortHolder,
 };
 
 /// Bits of capabilities(7).
@@ -42,8 +41,7 @@ pub(super) fn bind_service(machine: &MachineState) -> Diagnosis {
                 Installation::Binary => setcap("cap_net_bind_service"),
             };
             // It listens already, so it had it in time or needed none.
-            let is_appliance = |holder: &PortHolder| is_appliance(holder, &machine.process);
-            let listens = |listen: &ListenState| matches!(&listen.port, PortAvailability::Held(by) if by.iter().any(is_appliance));
+            let listens = |listen: &ListenState| matches!(&listen.port, PortAvailability::Held(by) if has_appliance(by, &machine.process));
             match machine.listen.iter().any(listens) {
                 true => Diagnosis::ok(SUBJECT, format!("not needed: the appliance listens on port {port}")),
                 false => Diagnosis::essential(SUBJECT, detail, mend),

@@ -10,9 +10,11 @@ pub(super) fn is_of_unit(machine: &MachineState) -> bool {
     machine.place == Installation::Unit && !machine.process.is_appliance
 }
 
-pub(super) fn is_appliance(holder: &PortHolder, judged: &JudgedProcess) -> bool {
+/// Whether the appliance is one of these holders.
+pub(super) fn has_appliance(holders: &[PortHolder], judged: &JudgedProcess) -> bool {
     let is_judged = |pid| judged.is_appliance && pid == judged.pid;
-    holder.process.as_ref().is_some_and(|(pid, name)| name == APPLIANCE || is_judged(*pid))
+    let mut processes = holders.iter().filter_map(|holder| holder.process.as_ref());
+    processes.any(|(pid, name)| name == APPLIANCE || is_judged(*pid))
 }
 
 /// The process that is judged, as the subject of a sentence.
