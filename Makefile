@@ -75,8 +75,7 @@ TARBALL_OF_armhf := $(RUST_OF_armhf)
   image-test add-on repository sbom dist test acceptance \
   first-minute identify-cost servers properties alerts home-assistant siege \
   pi-test pi-image-test pi-setup screenshots bench bench-micro bench-setup fuzz fuzz-setup lint deny deny-advisories \
-  msrv msrv-setup \
-  docs setup services vendors stats help clean
+  msrv msrv-setup docs setup services vendors stats help clean
 
 run: build ## build and run the appliance, with this machine as its one device
 	@printf '\nTry, in another terminal:\n  %s\n  %s\n  %s\n\n' \
@@ -120,8 +119,8 @@ deb-setup: # installs what judges a package, or says how
 # The container image, of static binaries: it contains no system (docs/container.md).
 image: $(IMAGE_ARCHS:%=image-binary-%) ## build the container image, for all of IMAGE_ARCHS in one (docs/container.md)
 	@mkdir -p $(dir $(IMAGE))
-	cross/image $(IMAGE) $(if $(filter-out release,$(PROFILE)),--trial) --version $(VERSION) --created "$$(git log -1 --format=%ct)" \
-	  --revision "$$(git rev-parse HEAD)" \
+	cross/image $(IMAGE) $(if $(filter-out release,$(PROFILE)),--trial) --version $(VERSION) \
+	  --created "$$(git log -1 --format=%ct)" --revision "$$(git rev-parse HEAD)" \
 	  $(foreach arch,$(IMAGE_ARCHS),$(arch)=target/$(MUSL_OF_$(arch))/$(PROFILE)/portscan)
 
 image-binary-%:
