@@ -93,18 +93,14 @@ fn recognises_the_running_appliance_as_the_holder_of_its_port() {
     assert!(told.stdout.contains("descriptors: the appliance (process "), "{}", told.stdout);
 
     // The appliance judges itself as the command does.
-    let of_the_command: Value = serde_json::from_str(
-        &portscan
-            .run(&["doctor", "--json", "--config", file.to_str().unwrap(), "--listen", &listen], LONG)
-            .stdout,
-    )
-    .unwrap();
+    let options = ["doctor", "--json", "--config", file.to_str().unwrap(), "--listen", &listen];
+    let (of_the_command, _) = judged(&portscan.run(&options, LONG));
     let own = running.get("/v1/doctor").json();
-    let judged = |document: &Value| -> Vec<(Value, Value, Value)> {
+    let findings = |document: &Value| -> Vec<(Value, Value, Value)> {
         let all = document["findings"].as_array().unwrap_or_else(|| panic!("{document}"));
         all.iter().map(|found| ["subject", "state", "mend"].map(|key| found[key].clone()).into()).collect()
     };
-    assert_eq!(judged(&own), judged(&of_the_command));
+    assert_eq!(findings(&own), findings(&of_the_command));
     assert_eq!(own["works"], true, "{own:#}");
     let descriptors = &about(&own, "descriptors")[0]["detail"];
     assert_eq!(descriptors, &about(&of_the_command, "descriptors")[0]["detail"]);

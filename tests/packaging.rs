@@ -9,14 +9,14 @@ use std::{
     io::{BufRead, BufReader},
     os::unix::fs::symlink,
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output, Stdio},
 };
 
 use nix::mount::{MsFlags, mount};
 
 use serde_json::Value;
 
-use crate::lab::Lab;
+use crate::{harness::Reaped, lab::Lab};
 
 /// Mounts a small file system at this directory, which hides its content, in the test's mount namespace.
 fn mount_at(path: &str) {
@@ -413,7 +413,7 @@ fn the_installer_installs_what_its_release_contains_and_nothing_else() {
 /// A real web server, on this namespace's loopback.
 struct FileServer {
     url: String,
-    child: Child,
+    _child: Reaped,
 }
 
 impl FileServer {
@@ -424,13 +424,6 @@ impl FileServer {
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let port: u16 = line.split_whitespace().nth(5).and_then(|port| port.parse().ok()).expect(&line);
-        Self { url: format!("http://127.0.0.1:{port}"), child }
-    }
-}
-
-impl Drop for FileServer {
-    fn drop(&mut self) {
-        _ = self.child.kill();
-        _ = self.child.wait();
+        Self { url: format!("http://127.0.0.1:{port}"), _child: Reaped(child) }
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Reaped, eventually, missing};
+use super::{Reaped, complete_lines, eventually, missing};
 use crate::{lab::Lab, repository};
 
 /// From start to its first answer, on a busy machine.
@@ -41,6 +41,7 @@ impl HttpServer {
     /// Starts it. With a token it answers 401 to whatever has another.
     pub fn start(_within: &Lab, token: Option<&str>) -> Self {
         let home = TempDir::new().expect("a temporary directory");
+        fs::write(home.path().join("requests"), "").expect("writing a file");
         let mut server = Self { child: None, token: token.map(str::to_owned), home };
         server.start_again();
         server
@@ -72,8 +73,6 @@ impl HttpServer {
 
     /// All requests so far, in their order.
     pub fn requests(&self) -> Vec<WrittenRequest> {
-        let text = fs::read_to_string(self.home.path().join("requests")).unwrap_or_default();
-        let complete = text.rfind('\n').map_or("", |end| &text[..end]);
         let parse = |line: &str| {
             let mut request: Value = serde_json::from_str(line).expect("JSON");
             WrittenRequest {
@@ -83,6 +82,6 @@ impl HttpServer {
                 status: request["status"].as_u64().expect("a status"),
             }
         };
-        complete.lines().map(parse).collect()
+        complete_lines(&self.home.path().join("requests")).iter().map(|line| parse(line)).collect()
     }
 }

@@ -296,8 +296,16 @@ fn missing(name: &str, error: &std::io::Error) -> ! {
     panic!("{name}: {error}; `make setup` gets it")
 }
 
+/// The lines that a program has written to this file so far; one that it is writing is left out.
+fn complete_lines(file: &Path) -> Vec<String> {
+    let text = fs::read_to_string(file).expect("it is there");
+    let complete = text.rfind('\n').map_or("", |end| &text[..end]);
+    complete.lines().map(str::to_owned).collect()
+}
+
 /// Ends its process when dropped; a test that fails leaves none behind.
-struct Reaped(Child);
+#[derive(Debug)]
+pub struct Reaped(pub Child);
 
 impl Drop for Reaped {
     fn drop(&mut self) {

@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::TcpStream,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
     time::Duration,
 };
@@ -14,7 +14,7 @@ use nix::{
 };
 use tempfile::TempDir;
 
-use super::{Reaped, eventually, missing, tool};
+use super::{Reaped, certificates, complete_lines, eventually, missing, tool};
 use crate::lab::Lab;
 
 /// From start to its first answer, on a busy machine.
@@ -54,7 +54,7 @@ impl Mosquitto {
     pub fn start(_within: &Lab) -> Self {
         let home = TempDir::new().expect("a temporary directory");
         let path = |name: &str| home.path().join(name);
-        certify(home.path());
+        certificates::make(home.path());
         let made = tool("mosquitto_passwd")
             .args(["-b", "-c"])
             .arg(path("passwords"))
@@ -69,8 +69,8 @@ impl Mosquitto {
              certfile {}\nkeyfile {}\nlog_type warning\nlog_type error\nmax_queued_messages 0\n",
             path("passwords").display(),
             home.path().display(),
-            path("broker.pem").display(),
-            path("broker.key").display(),
+            path("server.pem").display(),
+            path("server.key").display(),
         );
         fs::write(path("mosquitto.conf"), text).expect("writing its configuration");
         let mut broker = Self { child: None, home };
@@ -185,14 +185,12 @@ impl Subscriber {
     }
 
     fn all(&self) -> Vec<Published> {
-        let text = fs::read_to_string(&self.received).expect("it is there");
-        let complete = text.rfind('\n').map_or("", |end| &text[..end]);
         let parse = |line: &str| {
             let mut parts = line.splitn(3, ' ');
             let mut next = || parts.next().unwrap_or_default().to_owned();
             Published { topic: next(), is_retained: next() == "1", payload: next() }
         };
-        complete.lines().map(parse).collect()
+        complete_lines(&self.received).iter().map(|line| parse(line)).collect()
     }
 }
 
@@ -201,45 +199,4 @@ fn client(name: &str) -> Command {
     let mut command = tool(name);
     command.args(["-h", "127.0.0.1", "-p", &PLAIN.to_string(), "-u", USER, "-P", PASSWORD]);
     command
-}
-
-/// Makes an authority and the broker's certificate.
-fn certify(home: &Path) {
-    let authority = ["-subj", "/CN=Test CA", "-keyout", "ca.key", "-out", "ca.pem"];
-    let broker = [
-        "-subj",
-        "/CN=broker",
-        "-addext",
-        "subjectAltName=IP:127.0.0.1",
-        "-addext",
-        "basicConstraints=critical,CA:FALSE",
-        "-CA",
-        "ca.pem",
-        "-CAkey",
-        "ca.key",
-        "-keyout",
-        "broker.key",
-        "-out",
-        "broker.pem",
-    ];
-    for arguments in [&authority[..], &broker] {
-        let made = Command::new("openssl")
-            .current_dir(home)
-            .args([
-                "req",
-                "-x509",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:P-256",
-                "-nodes",
-                "-days",
-                "30",
-            ])
-            .args(arguments)
-            .stderr(Stdio::null())
-            .status()
-            .unwrap_or_else(|e| missing("openssl", &e));
-        assert!(made.success(), "openssl: {made}");
-    }
 }

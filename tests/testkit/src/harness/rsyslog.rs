@@ -10,7 +10,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{Reaped, eventually, missing, tool};
+use super::{Reaped, complete_lines, eventually, missing, tool};
 use crate::{lab::Lab, repository};
 
 /// From start to its first answer, on a busy machine.
@@ -82,8 +82,6 @@ impl Rsyslog {
 
     /// The lines, each as `PRIORITY|HOST|PROGRAM|STRUCTURED DATA|TEXT`.
     pub fn lines(&self) -> Vec<String> {
-        let text = fs::read_to_string(&self.received).expect("it is there");
-        let complete = text.rfind('\n').map_or("", |end| &text[..end]);
-        complete.lines().map(str::to_owned).collect()
+        complete_lines(&self.received)
     }
 }
