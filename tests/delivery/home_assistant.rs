@@ -88,3 +88,69 @@ fn it_shows_the_appliance_presses_its_button_and_forgets_it() {
     running.stop();
     assert!(!home.log().contains("portscan_"), "Home Assistant complains: {}", home.log());
 }
+
+#[test]
+#[ignore = "installs Home Assistant: `make home-assistant`"]
+fn it_shows_each_device_and_nothing_is_left_after_the_removal() {
+    let lab = Lab::enter("near");
+    let broker = Mosquitto::start(&lab);
+    let home = HomeAssistant::start(&broker);
+    let without = static_feed(&lab) + &scanner("lan", "1d", "20-100");
+    let channel = |entities: &str| {
+        format!(
+            "{without}[[channel]]\nname = \"ha\"\ntype = \"mqtt\"\nurl = {:?}\nuser = \"{USER}\"\n\
+             password_file = {:?}\nentities = \"{entities}\"\n",
+            broker.url(),
+            broker.password_file()
+        )
+    };
+    let mut portscan = Portscan::new(&lab, &channel("devices"));
+    let running = portscan.start();
+    running.wait_for_devices(3, LONG);
+    command(&portscan, &running, &["expected", "accept", "--all"]);
+    // A device without a name is called by its address.
+    let of = |address: &str| home.entities(&address.replace('.', "_"));
+    for host in lab.hosts() {
+        let address = host.address().to_string();
+        let node = address.replace('.', "_");
+        let entities = eventually(LONG, &format!("{address} has its entities"), || {
+            Some(of(&address)).filter(|entities| entities.len() == 3)
+        });
+        for entity in [
+            format!("binary_sensor.{node}_presence"),
+            format!("sensor.{node}_missing_ports"),
+            format!("sensor.{node}_unexpected_ports"),
+        ] {
+            assert!(entities.contains(&entity), "{entities:?}");
+        }
+    }
+    let becomes = |entity: &str, wanted: &str| {
+        eventually(LONG, &format!("{entity} becomes {wanted}"), || {
+            home.state(entity).filter(|state| state["state"] == wanted)
+        })
+    };
+    becomes("binary_sensor.10_77_0_5_presence", "on");
+    lab.host("10.77.0.5").open(99);
+    command(&portscan, &running, &["run", "--host", "10.77.0.5", "--wait"]);
+    let unexpected = becomes("sensor.10_77_0_5_unexpected_ports", "1");
+    assert_eq!(unexpected["attributes"]["ports"], serde_json::json!([99]), "{unexpected}");
+    running.kill();
+
+    // Turned off while the appliance is.
+    portscan.set_config(&channel("appliance"));
+    let running = portscan.start();
+    eventually(LONG, "no device is left", || home.entities("10_77_0").is_empty().then_some(()));
+    becomes("sensor.portscan_unexpected_ports", "1");
+    portscan.set_config(&without);
+    portscan.write_config();
+    running.signal(Signal::SIGHUP);
+    eventually(LONG, "nothing is left", || home.entities("portscan").is_empty().then_some(()));
+    running.stop();
+    let kept = broker.subscribe("#", "later");
+    broker.publish("last", "word", false);
+    eventually(LONG, "all that is kept has come", || kept.of("last").pop());
+    let retained: Vec<_> = kept.messages().into_iter().filter(|message| message.is_retained).collect();
+    let ours = retained.iter().filter(|message| message.topic.contains("portscan"));
+    assert_eq!(ours.count(), 0, "the broker keeps nothing of it: {retained:?}");
+    assert!(!home.log().contains("portscan_"), "Home Assistant complains: {}", home.log());
+}
