@@ -53,7 +53,7 @@ LINKED  := README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md compose.yaml LICEN
 # The oldest Rust that is promised.
 MSRV    := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 # For which machines the container image is: amd64, arm64 and armv7.
-IMAGE_ARCHS ?= amd64 arm64
+IMAGE_ARCHS ?= amd64 arm64 armv7
 IMAGE   ?= target/image/portscan_$(VERSION).tar
 MUSL_OF_amd64 := x86_64-unknown-linux-musl
 MUSL_OF_arm64 := aarch64-unknown-linux-musl
@@ -64,11 +64,11 @@ KEY     ?= portscan
 SUITES  ?= bookworm trixie
 REPOSITORY ?= target/repository
 DIST    ?= target/dist
-DIST_ARCHS ?= amd64 arm64
-# A tarball has the image's static binary, which runs on any Linux; with 32 bits there is none.
+DIST_ARCHS ?= amd64 arm64 armhf
+# A tarball has the image's static binary, which runs on any Linux.
 TARBALL_OF_amd64 := $(MUSL_OF_amd64)
 TARBALL_OF_arm64 := $(MUSL_OF_arm64)
-TARBALL_OF_armhf := $(RUST_OF_armhf)
+TARBALL_OF_armhf := $(MUSL_OF_armv7)
 
 .DEFAULT_GOAL := run
 .PHONY: run build release cross cross-test cross-test-setup deb deb-setup deb-test repository-test image image-setup \
@@ -149,7 +149,7 @@ repository: ## make a signed apt repository of the packages of `make deb`: KEY, 
 
 sbom: ## list what the binary is made of: target/portscan.cdx.json (CycloneDX)
 	@mkdir -p target
-	cross/sbom $(foreach arch,$(DIST_ARCHS),$(RUST_OF_$(arch))) > target/portscan.cdx.json
+	cross/sbom $(foreach arch,$(DIST_ARCHS),$(RUST_OF_$(arch)) $(TARBALL_OF_$(arch))) > target/portscan.cdx.json
 
 dist: sbom ## build all that a release consists of, for DIST_ARCHS: target/dist (docs/releasing.md)
 	rm -f target/debian/portscan_$(VERSION)_*.deb
