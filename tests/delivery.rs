@@ -12,6 +12,7 @@ mod newcomer;
 mod receivers;
 mod summaries;
 mod syslog;
+mod written;
 
 use std::time::Duration;
 
