@@ -223,6 +223,7 @@ alerts: setup ## send a thousand alerts through each channel while all are kille
 
 home-assistant: setup ## let a real Home Assistant find the appliance by MQTT and press its button: needs Python 3.13
 	@tests/setup/home-assistant
+	@tests/setup/unpack pngquant
 	$(CARGO) test --locked --test integration --no-run
 	$(AS_ROOT) $(CARGO) test --locked --offline --test integration -- --ignored --nocapture delivery::home_assistant
 

@@ -96,7 +96,7 @@ store(
     },
 )
 with open(os.path.join(directory, "configuration.yaml"), "w", encoding="utf-8") as file:
-    file.write(f"http:\n  server_host: 127.0.0.1\n  server_port: {port}\napi:\nlogger:\n  default: warning\n")
+    file.write(f"http:\n  server_host: 127.0.0.1\n  server_port: {port}\napi:\nfrontend:\nlogger:\n  default: warning\n")
 token = jwt.encode({"iss": refresh, "iat": now, "exp": now + datetime.timedelta(days=3650)}, jwt_key, algorithm="HS256")
 print(token, flush=True)
 hass = os.path.join(os.path.dirname(sys.executable), "hass")

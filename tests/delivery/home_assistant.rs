@@ -1,12 +1,17 @@
 //! What a real Home Assistant makes of the appliance: `make home-assistant`.
 
+use std::fs;
+
 use nix::sys::signal::Signal;
 use serde_json::Value;
+use testkit::repository;
 
 use super::{LONG, command};
 use crate::{
     harness::{
-        Portscan, eventually,
+        Portscan,
+        browser::{Browser, Screen},
+        eventually,
         home_assistant::HomeAssistant,
         mosquitto::{Mosquitto, USER},
         scanner, static_feed,
@@ -66,6 +71,7 @@ fn it_shows_the_appliance_presses_its_button_and_forgets_it() {
     assert_eq!(attributes["event_type"], "unexpected", "{event}");
     assert!(attributes["title"].as_str().unwrap().contains("port 99/tcp opened"), "{event}");
     becomes("sensor.portscan_unexpected_ports", "1");
+    picture(&lab, &home);
 
     home.press("button.portscan_scan_now");
     eventually(LONG, "a scan begins", || {
@@ -87,6 +93,17 @@ fn it_shows_the_appliance_presses_its_button_and_forgets_it() {
     eventually(LONG, "nothing is left of it", || home.entities("portscan").is_empty().then_some(()));
     running.stop();
     assert!(!home.log().contains("portscan_"), "Home Assistant complains: {}", home.log());
+}
+
+/// Makes a picture of what Home Assistant shows of the appliance without any work of its owner.
+fn picture(lab: &Lab, home: &HomeAssistant) {
+    let browser = Browser::start(lab);
+    browser.show(Screen::Desktop, "light");
+    home.show_overview(&browser, &["Unexpected ports", "1 ports", "Scan now"]);
+    let folder = repository("target/home-assistant");
+    fs::create_dir_all(&folder).unwrap();
+    browser.screenshot(&folder.join("overview.png"));
+    browser.end();
 }
 
 #[test]

@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{
-    Reaped, eventually, missing,
+    Reaped,
+    browser::Browser,
+    eventually, missing,
     mosquitto::{Mosquitto, PASSWORD, USER},
     site::agent,
 };
@@ -26,10 +28,21 @@ const ANSWER: Duration = Duration::from_secs(60);
 /// In the lab's network, where any port is free.
 const PORT: &str = "8123";
 
+/// Collects what a page of web components says, each of which hides its elements from `innerText`.
+const TEXT_OF_COMPONENTS: &str = "
+    const texts = [];
+    const read = (node) => {
+        if (node.nodeType === Node.TEXT_NODE) texts.push(node.textContent);
+        for (const child of node.shadowRoot?.childNodes ?? []) read(child);
+        for (const child of node.childNodes) read(child);
+    };
+    read(document.body);
+    return texts.join(' ');";
+
 /// As after its first use, connected to a broker.
 pub struct HomeAssistant {
     _child: Reaped,
-    authorization: String,
+    token: String,
     agent: ureq::Agent,
     home: TempDir,
 }
@@ -51,8 +64,8 @@ impl HomeAssistant {
         let child = Reaped(child);
         let mut token = String::new();
         BufReader::new(output).read_line(&mut token).expect("a token");
-        let authorization = format!("Bearer {}", token.trim());
-        let server = Self { _child: child, authorization, agent: agent(ANSWER), home };
+        let token = token.trim().to_owned();
+        let server = Self { _child: child, token, agent: agent(ANSWER), home };
         eventually(READY, "Home Assistant runs", || {
             let config = server.get("config")?;
             let has_mqtt = config["components"].as_array()?.iter().any(|name| name == "mqtt");
@@ -78,8 +91,30 @@ impl HomeAssistant {
     pub fn press(&self, entity: &str) {
         let url = format!("http://127.0.0.1:{PORT}/api/services/button/press");
         let body = json!({ "entity_id": entity }).to_string();
-        let request = self.agent.post(&url).header("authorization", &self.authorization);
+        let request = self.agent.post(&url).header("authorization", self.authorization());
         request.header("content-type", "application/json").send(&body).expect("it takes it");
+    }
+
+    /// Shows the overview that it makes by itself, as its owner sees it, once that says all of `wanted`.
+    pub fn show_overview(&self, browser: &Browser, wanted: &[&str]) {
+        let site = format!("http://127.0.0.1:{PORT}");
+        // A page of the same origin that runs nothing: the overview itself would ask for a password at once.
+        browser.open(&format!("{site}/manifest.json"));
+        let log_in = json!({
+            "access_token": self.token, "token_type": "Bearer", "refresh_token": "", "expires_in": 1_000_000,
+            "expires": 10_000_000_000_000_u64, "hassUrl": site, "clientId": format!("{site}/"),
+        });
+        browser.script(&format!("localStorage.setItem('hassTokens', JSON.stringify({log_in}))"));
+        browser.open(&site);
+        eventually(READY, "Home Assistant shows the overview", || {
+            let text = browser.script(TEXT_OF_COMPONENTS);
+            let text = text.as_str()?;
+            wanted.iter().all(|part| text.contains(part)).then_some(())
+        });
+    }
+
+    fn authorization(&self) -> String {
+        format!("Bearer {}", self.token)
     }
 
     /// What it has written.
@@ -89,7 +124,7 @@ impl HomeAssistant {
 
     fn get(&self, path: &str) -> Option<Value> {
         let url = format!("http://127.0.0.1:{PORT}/api/{path}");
-        let request = self.agent.get(&url).header("authorization", &self.authorization);
+        let request = self.agent.get(&url).header("authorization", self.authorization());
         // Of what is not there it answers with another status.
         let mut answer = request.call().ok().filter(|answer| answer.status() == 200)?;
         let text = answer.body_mut().read_to_string().ok()?;
