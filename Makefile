@@ -264,9 +264,10 @@ bench-micro: ## benchmark the engine's cost per probe and the store's per finish
 bench-setup: setup # gets the peers; a missing one is left out, and the table says so
 	@tests/setup/peers
 
+# For this machine by name: else macros and build scripts, too, report each branch to afl++, and compiling waits for them.
 fuzz-setup: $(MAKERS)/bin/cargo-afl # builds the parsers for it
 	cd fuzz && PATH="$(MAKERS)/bin:$$PATH" $(CARGO) afl build --locked --release --quiet --target-dir target \
-	  $(INPUTS:%=--bin=%)
+	  --target "$$(rustc --version --verbose | sed -n 's/^host: //p')" $(INPUTS:%=--bin=%)
 
 fuzz: fuzz-setup ## fuzz the parsers with afl++, MINUTES of each (tests/corpus/inputs.rs)
 	fuzz/run $$(($(MINUTES) * 60)) $(INPUTS)
