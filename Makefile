@@ -101,17 +101,18 @@ deb: cross $(MAKERS)/bin/cargo-deb ## package the binary of `make cross`, for `a
 	  --target $(TRIPLE) --profile $(PROFILE) --output $(DEB)
 	@echo "$(DEB)"
 
-# What a Pi gets is looked at and run by an emulated processor; what is installed is for this machine, built quickly.
+# What a Pi gets is looked at and run by an emulated processor; what is installed is for this machine.
+HERE_DEB := target/debian/portscan_$(VERSION)_$(HERE).deb
 deb-test: deb-setup ## inspect a Pi's package (ARCH); install one here, by apt too, upgrade and purge it: as root
 	$(MAKE) deb
 	PROFILE=$(PROFILE) tests/package.sh $(DEB)
-	$(MAKE) deb ARCH=$(HERE) PROFILE=quick DEB=target/debian/quick_$(HERE).deb
-	PROFILE=quick tests/package.sh target/debian/quick_$(HERE).deb
-	tests/repository.sh target/debian/quick_$(HERE).deb bookworm
+	$(MAKE) deb ARCH=$(HERE) DEB=$(HERE_DEB)
+	PROFILE=$(PROFILE) tests/package.sh $(HERE_DEB)
+	tests/repository.sh $(HERE_DEB) bookworm
 
 repository-test: deb-setup ## install, upgrade, remove and purge by apt in fresh Debians, SUITES: as root
-	$(MAKE) deb ARCH=$(HERE) PROFILE=quick DEB=target/debian/quick_$(HERE).deb
-	tests/repository.sh target/debian/quick_$(HERE).deb $(SUITES)
+	$(MAKE) deb ARCH=$(HERE) DEB=$(HERE_DEB)
+	tests/repository.sh $(HERE_DEB) $(SUITES)
 
 deb-setup: # installs what judges a package, or says how
 	@tests/setup/deb
