@@ -1,8 +1,8 @@
-//! Home Assistant's entities of each device, where their owner asks for them: what is published, in which order, so
-//! that nothing is left of a device that is forgotten.
+//! Home Assistant's entities for each device, where the configuration asks for them. Decides what is published and in
+//! which order, so that a forgotten device leaves nothing at the broker.
 //!
-//! The broker keeps what is announced, and the list of it, which is written before a device is announced and after one
-//! is removed: so another start, or another configuration, finds in that list what is to be removed.
+//! The broker keeps the announcements and a list of them. The list is written before a device is announced and after
+//! one is removed, so a later start, or another configuration, finds in it what to remove.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -31,9 +31,9 @@ const MOST_PORTS: usize = 32;
 pub struct DeviceEntities {
     /// The device.
     pub key: DeviceKey,
-    /// What it is called.
+    /// Its name.
     pub name: String,
-    /// Whether it is there; `None`: not known.
+    /// Whether it is present; `None`: unknown.
     pub is_present: Option<bool>,
     /// Ports that are open and not expected to be.
     pub unexpected: DeviatingCount,
@@ -50,28 +50,28 @@ pub struct DeviatingCount {
     pub first: Vec<u16>,
 }
 
-/// Something to be published, to be kept by the broker; without a payload, what is kept there is removed.
+/// A retained message to publish; an empty payload removes the retained one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntityAnnouncement {
     /// The topic.
     pub topic: String,
-    /// What is to be kept there.
+    /// The payload to retain.
     pub payload: String,
 }
 
-/// What is announced of the devices on one connection after the other.
+/// Tracks what is announced of the devices, from one connection to the next.
 #[derive(Debug, Default)]
 pub struct DeviceBoard {
-    /// Ids that are announced, or were by an earlier start.
+    /// Ids that are announced, by this process or by an earlier one.
     listed: BTreeSet<String>,
     /// Digests of what was published on this connection.
     published: BTreeMap<String, (u64, u64)>,
-    /// What is still to be published, in this order.
+    /// Messages that are yet to be published, in this order.
     queue: VecDeque<EntityAnnouncement>,
 }
 
 impl DeviceEntities {
-    /// Part of topics and ids: letters and digits alone.
+    /// Returns the device's part of topics and ids: letters and digits only.
     pub fn id(&self) -> String {
         let text = self.key.to_string();
         match self.key {
@@ -153,13 +153,14 @@ impl DeviatingCount {
 }
 
 impl DeviceBoard {
-    /// Notes that another connection has begun, or that Home Assistant has: all is announced anew.
+    /// Notes that a connection or Home Assistant itself has just started: everything is announced again.
     pub fn begin(&mut self) {
         self.published.clear();
         self.queue.clear();
     }
 
-    /// Reads the list that the broker keeps. It may be anybody's: what is no id is left out.
+    /// Reads the list that the broker keeps. Any client may have written it, so entries that are not ids are left
+    /// out.
     pub fn read_list(&mut self, payload: &[u8]) {
         let ids: Vec<String> = serde_json::from_slice(payload).unwrap_or_default();
         let is_id =
@@ -167,7 +168,7 @@ impl DeviceBoard {
         self.listed.extend(ids.into_iter().take(MOST_LISTED).filter(is_id));
     }
 
-    /// Plans what is to be published so that these devices, the first of them, are announced and no others.
+    /// Plans the messages that announce the first [`MOST_DEVICES`] of these devices, and no others.
     pub fn plan(&mut self, devices: &[DeviceEntities], topics: &MqttTopics, page: &str) {
         self.queue.clear();
         let wanted: BTreeMap<String, &DeviceEntities> =
@@ -201,17 +202,17 @@ impl DeviceBoard {
         }
     }
 
-    /// The next thing to be published.
+    /// Returns the next message to publish.
     pub fn pop(&mut self) -> Option<EntityAnnouncement> {
         self.queue.pop_front()
     }
 
-    /// Whether there is something to be published.
+    /// Whether a message is yet to be published.
     pub fn is_due(&self) -> bool {
         !self.queue.is_empty()
     }
 
-    /// What removes all that is announced.
+    /// Plans the messages that remove everything that is announced.
     pub fn farewell(&mut self, topics: &MqttTopics) -> Vec<EntityAnnouncement> {
         self.queue.clear();
         let listed = std::mem::take(&mut self.listed);
@@ -253,7 +254,7 @@ mod tests {
         }
     }
 
-    /// A broker that keeps what is published, and the page.
+    /// A broker that keeps what is published, and the announcements under test.
     #[derive(Default)]
     struct Broker(BTreeMap<String, String>);
 
@@ -304,7 +305,7 @@ mod tests {
             let (mut board, mut broker) = (DeviceBoard::default(), Broker::default());
             board.plan(&[device(1), device(2)], &topics, PAGE);
             broker.take(&mut board, killed_after);
-            // Another start, which knows what the broker keeps, and one device alone.
+            // A later start, which reads the broker's list and knows only one device.
             let restart = |broker: &Broker| {
                 let mut board = DeviceBoard::default();
                 board.read_list(broker.0.get(&topics.device_list()).map_or(b"", |list| list.as_bytes()));

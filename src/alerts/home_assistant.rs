@@ -1,4 +1,5 @@
-//! What Home Assistant is told by MQTT: one device with its entities (its MQTT discovery, from 2024.11 on), and its state.
+//! The MQTT messages for Home Assistant: one device with its entities (MQTT discovery, from 2024.11 on), and its
+//! state.
 
 use serde_json::{Value, json};
 
@@ -8,16 +9,16 @@ use crate::{
     model::{AlertKind, one_line},
 };
 
-/// What an event of Home Assistant is called that tells that something is over.
+/// The `event_type` of a message that says that something is over.
 const RESOLVED: &str = "resolved";
 
-/// The same of a test.
+/// The `event_type` of a test.
 const TEST: &str = "test";
 
-/// The same of a summary.
+/// The `event_type` of a summary.
 const SUMMARY: &str = "summary";
 
-/// What a button sends that is pressed, and the only thing that is done.
+/// The payload that the button sends, and the only one that is acted on.
 const PRESS: &[u8] = b"PRESS";
 
 /// The most sentences about the appliance's trouble, and the most characters of each: attributes of an entity are for a
@@ -25,7 +26,7 @@ const PRESS: &[u8] = b"PRESS";
 const MOST_SENTENCES: usize = 10;
 const MOST_SENTENCE: usize = 300;
 
-/// The topics of one channel, and what is published there.
+/// The topics of one channel, and the payloads that are published to them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MqttTopics {
     appliance: String,
@@ -51,7 +52,7 @@ pub struct ApplianceState {
 }
 
 impl MqttTopics {
-    /// Those of an appliance on a broker.
+    /// Returns the topics of an appliance on a broker.
     pub fn new(appliance: &str, broker: &MqttConfig) -> Self {
         Self {
             appliance: appliance.to_owned(),
@@ -60,57 +61,59 @@ impl MqttTopics {
         }
     }
 
-    /// Where messages go.
+    /// Returns the topic of the alerts.
     pub fn alerts(&self) -> String {
         format!("{}/alerts", self.prefix)
     }
 
-    /// Where it says whether it is there: `online`, or by the will `offline`; retained.
+    /// Returns the topic of the availability: `online`, or `offline` by the will; retained.
     pub fn availability(&self) -> String {
         format!("{}/availability", self.prefix)
     }
 
-    /// Where the state of the entities is; retained.
+    /// Returns the topic of the entities' state; retained.
     pub fn state(&self) -> String {
         format!("{}/state", self.prefix)
     }
 
-    /// Where a button asks for a scan.
+    /// Returns the topic on which the button requests a scan.
     pub fn scan(&self) -> String {
         format!("{}/scan", self.prefix)
     }
 
-    /// Where Home Assistant says that it has started, if it is to be told of this appliance.
+    /// Returns the topic on which Home Assistant reports its start, if the appliance is announced to it.
     pub fn status(&self) -> Option<String> {
         Some(format!("{}/status", self.discovery.as_ref()?))
     }
 
-    /// Where Home Assistant reads of the device, if it is to: retained, and an empty payload removes it.
+    /// Returns the topic of the device's discovery message, if it is announced; retained, and an empty payload
+    /// removes it.
     pub fn discovery(&self) -> Option<String> {
         Some(format!("{}/device/portscan_{}/config", self.discovery.as_ref()?, self.appliance))
     }
 
-    /// The appliance in ids and topics of Home Assistant.
+    /// Returns the id of the appliance in ids and topics of Home Assistant.
     pub(super) fn node(&self) -> String {
         format!("portscan_{}", self.appliance)
     }
 
-    /// Where Home Assistant reads of one of the scanned devices, as [`MqttTopics::discovery`].
+    /// Returns the topic of a scanned device's discovery message, like [`MqttTopics::discovery`].
     pub(super) fn device_discovery(&self, id: &str) -> Option<String> {
         Some(format!("{}/device/{}_{id}/config", self.discovery.as_ref()?, self.node()))
     }
 
-    /// Where the state of that device is; retained.
+    /// Returns the topic of that device's state; retained.
     pub(super) fn device_state(&self, id: &str) -> String {
         format!("{}/devices/{id}", self.prefix)
     }
 
-    /// Where the list of those devices is; retained, and read by the appliance alone.
+    /// Returns the topic of the list of announced devices; retained, and read only by the appliance.
     pub fn device_list(&self) -> String {
         format!("{}/devices", self.prefix)
     }
 
-    /// Whether a message asks for a scan. An old one that a broker kept does not: it would start one at every connection.
+    /// Whether a message requests a scan. A retained one is ignored, because it would start a scan at every
+    /// connection.
     pub fn asks_for_scan(&self, topic: &str, payload: &[u8], is_retained: bool) -> bool {
         topic == self.scan() && payload == PRESS && !is_retained
     }
@@ -196,13 +199,13 @@ impl MqttTopics {
     }
 }
 
-/// All that the event entity may tell of.
+/// Returns every `event_type` that the event entity may have.
 fn event_types() -> Vec<&'static str> {
     AlertKind::ALL.iter().map(|kind| kind.as_str()).chain([RESOLVED, TEST, SUMMARY]).collect()
 }
 
 impl ApplianceState {
-    /// As the entities read it.
+    /// Formats the payload that the entities read.
     pub fn to_json(&self) -> Value {
         let trouble = self.trouble.iter().take(MOST_SENTENCES).map(|text| one_line(text, MOST_SENTENCE));
         json!({
@@ -235,7 +238,7 @@ pub fn mqtt_payload(message: &AlertMessage) -> String {
 
 #[cfg(test)]
 impl MqttTopics {
-    /// Those of an appliance `a1`, for tests.
+    /// Returns the topics of an appliance `a1`, for tests.
     pub(super) fn of_a1(discovery: Option<&str>) -> Self {
         let broker = MqttConfig {
             user: None,

@@ -15,7 +15,7 @@ const DAEMON: u8 = 3;
 /// take (RFC 5424, 6.1) if it is ASCII.
 const MOST_TEXT: usize = 1500;
 
-/// Writes the line. `at` is `None` if the clock is not to be trusted: the receiver then dates it.
+/// Writes the line. `at` is `None` if the clock is not trusted: then the receiver dates it.
 pub fn syslog_line(
     format: SyslogFormat,
     message: &AlertMessage,

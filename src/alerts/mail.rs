@@ -1,10 +1,10 @@
 //! A message as a mail: text and HTML as alternatives (RFC 5322, RFC 2046).
 //!
-//! Written here, because mail-builder 2 needs a newer Rust than this project promises, always writes a date, which a
-//! clock that is not synchronised must not, and draws the boundary at random: a mail that is sent again is the same.
+//! Not by mail-builder 2: it needs a newer Rust than this project promises, it always writes a date, even if the
+//! clock is not synchronised, and it draws the boundary at random, so a mail that is sent again would differ.
 //!
-//! Names of devices come from the network. None gets into a header but the subject, which is one line, and encoded
-//! unless it is plain ASCII; in the HTML each is escaped.
+//! Names of devices come from the network. The only header that contains them is the subject, which is one line, and
+//! encoded unless it is plain ASCII. The HTML contains them escaped.
 
 use std::fmt::Write as _;
 
@@ -39,9 +39,9 @@ pub struct Mail<'a> {
     pub channel: &'a str,
     /// The sender and the recipients.
     pub config: &'a MailConfig,
-    /// Whether the text is the built-in one: then it is explained line by line.
+    /// Whether the text is the built-in one: only then its lines get explanations.
     pub is_explained: bool,
-    /// The time, if the clock is to be trusted; without it, the server dates the mail (RFC 6409, 8.2).
+    /// The time, if the clock is trusted; without it, the server dates the mail (RFC 6409, 8.2).
     pub at: Option<Timestamp>,
 }
 
@@ -86,14 +86,14 @@ pub fn mail(mail: &Mail<'_>) -> String {
 }
 
 impl Mail<'_> {
-    /// The id of the mail with this key. With the channel, because two channels may group the same events otherwise, and
-    /// a mailbox that gets both must not drop one as a second copy of the other.
+    /// Returns the Message-ID of the mail with this key. It contains the channel, because two channels may group the
+    /// same events differently, and a mailbox that gets both mails must not drop one as a copy of the other.
     fn id(&self, key: &str) -> String {
         let domain = self.config.from.rsplit_once('@').map_or("portscan.invalid", |(_, domain)| domain);
         format!("<{key}.{}@{domain}>", self.channel)
     }
 
-    /// The lines, each with its explanations.
+    /// Returns the lines of the text, each with its explanations.
     fn lines(&self) -> impl Iterator<Item = (&str, &[PortExplanation])> {
         self.message
             .explained_lines()
@@ -136,7 +136,7 @@ impl Mail<'_> {
     }
 }
 
-/// The subject, as it is or in encoded words (RFC 2047).
+/// Returns the subject, unchanged or as encoded words (RFC 2047).
 fn subject(title: &str) -> String {
     let title = one_line(title, MOST_SUBJECT);
     let is_plain = title.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') && !title.contains("=?");

@@ -1,17 +1,17 @@
 //! Layer 1: which message an alert channel sends next, and in which form. Decisions without I/O.
 //!
-//! Change events have ascending ids already, so an [`ChannelOutbox`] holds no copy of them: it is a position in their order, the
-//! extent of the message that is being delivered, and the failed attempts at it. It takes `now` and returns what to do;
-//! `service::alerts` does that.
+//! Change events have ascending ids, so a [`ChannelOutbox`] holds no copies of them. It holds a position in their
+//! order, the extent of the message that is being delivered, and the number of its failed attempts. It takes `now`
+//! and returns what to do; `service::alerts` does it.
 //!
 //! | File | Does |
 //! |---|---|
 //! | `outbox.rs` | when which events are sent: grouping, retries, quiet hours |
-//! | `trouble.rs` | the same for the appliance's own trouble, which is a state and no event |
+//! | `trouble.rs` | the same for the appliance's own trouble, which is a state, not an event |
 //! | `summary.rs` | when a summary is due, and that each is sent once |
 //! | `payload.rs` | the request that carries a message over HTTP |
 //! | `home_assistant.rs` | the payload and the topics of MQTT, and what Home Assistant is told |
-//! | `device_entities.rs` | what it is told of each device, and that nothing is left of a forgotten one |
+//! | `device_entities.rs` | the entities of each device in Home Assistant, and their removal |
 //! | `line.rs` | the line that carries it to a syslog server |
 //! | `mail.rs` | the mail that carries it |
 

@@ -1,4 +1,4 @@
-//! One channel's place in the order of the change events, and what is to be done there next.
+//! One channel's position in the order of the change events, and its next step.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -9,7 +9,7 @@ use crate::{config::QuietHours, model::Moment};
 /// How long an attempt waits after the first failure; each further one doubles it.
 const FIRST_RETRY: Duration = Duration::from_secs(10);
 
-/// The longest that an attempt waits: a receiver that was away for a week gets its messages within the hour.
+/// The longest wait before an attempt: a receiver that was down for a week gets its messages within an hour.
 const LAST_RETRY: Duration = Duration::from_secs(3600);
 
 /// The time in which [`Pace::burst`] messages may be sent.
@@ -24,7 +24,8 @@ const AHEAD: usize = 2 * MOST_EVENTS;
 /// How often the end of the quiet hours is looked for: the clock may be set at any time.
 pub(super) const QUIET_CHECK: Duration = Duration::from_secs(60);
 
-/// How far an outbox may pass events that it does not send without saving that: reading them again costs little.
+/// How many events that it does not send an outbox may pass before it saves its position: reading them again costs
+/// little.
 const UNSAVED: i64 = 500;
 
 /// How messages are spread over time.
@@ -32,7 +33,8 @@ const UNSAVED: i64 = 500;
 pub struct Pace {
     /// How long a message waits for further events.
     pub group: Duration,
-    /// The most messages within ten minutes; then, ten minutes later, one with all that waits. At least 1.
+    /// The most messages within ten minutes, at least 1. After that many, everything else waits ten minutes for one
+    /// message.
     pub burst: usize,
     /// When messages are held.
     pub quiet: Option<QuietHours>,
@@ -41,14 +43,14 @@ pub struct Pace {
 /// The state of an outbox that survives a restart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SavedOutbox {
-    /// The greatest id of an event with which the channel is done.
+    /// The greatest id of an event that the channel has dealt with.
     pub cursor: i64,
-    /// The first and the last event of the message that is being delivered, as it was first attempted: so what is sent
-    /// under its key never changes.
+    /// The first and the last event of the message that is being delivered. They are those of its first attempt, so
+    /// the content under its key never changes.
     pub message: Option<(i64, i64)>,
     /// Failed attempts at that message.
     pub attempts: u32,
-    /// How long the next attempt waits.
+    /// The wait before the next attempt.
     pub retry_in: Duration,
     /// For how long no attempt has succeeded; zero: the latest did.
     pub failing: Duration,
@@ -57,7 +59,7 @@ pub struct SavedOutbox {
 /// What an outbox waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OutboxStep {
-    /// To be offered the events after this id.
+    /// The events after this id, by [`ChannelOutbox::offer`].
     Read {
         /// The id.
         after: i64,
@@ -76,7 +78,7 @@ pub enum OutboxStep {
     Wait(Option<Moment>),
 }
 
-/// What becomes of the events that are to be sent, for people who look.
+/// The state of the events that are to be sent, for display.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NextMessage {
     /// There is none.
@@ -87,7 +89,7 @@ pub enum NextMessage {
     Retrying(Moment),
     /// It waits until this moment for further events.
     Grouping(Moment),
-    /// There were so many messages that the next one waits until this moment.
+    /// Too many messages were sent, so the next one waits until this moment.
     Paused(Moment),
     /// It is held until the quiet hours end.
     Quiet,
@@ -119,12 +121,12 @@ pub struct ChannelOutbox {
     attempts: u32,
     next_try: Moment,
     failing_since: Option<Moment>,
-    /// The saved cursor, and whether all else is saved.
+    /// The saved cursor, and whether the rest of the state is saved.
     saved_cursor: i64,
     is_saved: bool,
     /// When the latest messages were sent, the oldest first.
     sent: VecDeque<Moment>,
-    /// No message begins before this moment.
+    /// No new message is sent before this moment.
     paused_until: Moment,
 }
 
@@ -139,8 +141,8 @@ impl ChannelOutbox {
             queue: VecDeque::new(),
             message: saved.message,
             attempts: saved.attempts,
-            // Not the whole rest: it is often the owner who restarts the appliance, to mend the channel. If the attempt
-            // fails, the next one waits as long as it would have without the restart.
+            // Not the whole remaining wait: often the owner restarts the appliance after correcting the channel. If
+            // the attempt fails, the next one waits as long as it would have without the restart.
             next_try: now + saved.retry_in.min(FIRST_RETRY),
             failing_since: (saved.failing > Duration::ZERO).then(|| now - saved.failing),
             saved_cursor: saved.cursor,
@@ -155,7 +157,7 @@ impl ChannelOutbox {
         self.newest = self.newest.max(newest);
     }
 
-    /// Tells which events are to be sent of those after the last read one up to `read`.
+    /// Takes the ids of the events to send, among those from the last read one up to `read`.
     pub fn offer(&mut self, chosen: impl IntoIterator<Item = i64>, read: i64, now: Moment) {
         self.queue.extend(chosen.into_iter().map(|id| (id, now)));
         self.read = self.read.max(read);
@@ -165,8 +167,8 @@ impl ChannelOutbox {
         }
     }
 
-    /// What is to be done now. `time` is the local time of day, if the clock is to be trusted: without it, quiet hours
-    /// hold nothing back.
+    /// Returns the next step. `time` is the local time of day, if the clock is trusted; without it, quiet hours hold
+    /// nothing back.
     pub fn step(&mut self, pace: &Pace, now: Moment, time: Option<Time>) -> OutboxStep {
         if !self.is_saved {
             return OutboxStep::Save(self.state(now));
@@ -203,8 +205,8 @@ impl ChannelOutbox {
         while self.sent.front().is_some_and(|sent| *sent + FLOOD <= now) {
             self.sent.pop_front();
         }
-        // A pause from the last message on, rather than until the first is ten minutes old: then there is one digest, not one
-        // message whenever another is that old.
+        // The pause begins with the last message. If it ended when the first one is ten minutes old, single messages
+        // would follow as each further one gets that old, instead of one digest.
         if let Some(last) = self.sent.back().filter(|_| self.sent.len() >= pace.burst) {
             self.paused_until = *last + FLOOD;
             self.sent.clear();
@@ -222,7 +224,7 @@ impl ChannelOutbox {
         self.is_saved = false;
     }
 
-    /// The message was sent, or will never be: the receiver refuses it for what it is. Both end it.
+    /// Records that the message was sent, or that the receiver refused it for good. Both end it.
     pub fn delivered(&mut self, now: Moment) -> SavedOutbox {
         self.failing_since = None;
         self.sent.push_back(now);
@@ -230,7 +232,7 @@ impl ChannelOutbox {
         self.state(now)
     }
 
-    /// As [`ChannelOutbox::delivered`], for a message of which no event is to be sent any more.
+    /// Like [`ChannelOutbox::delivered`], for a message that has no event to send any more.
     pub fn dropped(&mut self, now: Moment) -> SavedOutbox {
         self.end();
         self.state(now)
@@ -243,7 +245,7 @@ impl ChannelOutbox {
         self.is_saved = false;
     }
 
-    /// The message could not be sent, but may be later.
+    /// Records that an attempt failed and another may succeed.
     pub fn failed(&mut self, now: Moment) -> SavedOutbox {
         self.next_try = now + retry_delay(self.attempts);
         self.attempts = self.attempts.saturating_add(1);
@@ -252,7 +254,7 @@ impl ChannelOutbox {
         self.state(now)
     }
 
-    /// The state that the latest step or result returned is stored.
+    /// Records that the state which the latest step or result returned is stored.
     pub fn saved(&mut self, saved: &SavedOutbox) {
         self.saved_cursor = saved.cursor;
         self.is_saved = true;
@@ -274,7 +276,7 @@ impl ChannelOutbox {
         self.failing_since.map(|since| now.since(since))
     }
 
-    /// What the next message waits for; as of the latest [`ChannelOutbox::step`].
+    /// Returns what the next message waits for, as of the latest [`ChannelOutbox::step`].
     pub fn next_message(&self, pace: &Pace, now: Moment, time: Option<Time>) -> NextMessage {
         let due = match (self.message, self.queue.front()) {
             (Some(_), _) if self.attempts > 0 => NextMessage::Retrying(self.next_try),
@@ -287,7 +289,7 @@ impl ChannelOutbox {
             (None, Some(_)) => NextMessage::Delivering,
         };
         match due {
-            // Only what is due is held by the hours, but its owner wants to know why nothing will come.
+            // Quiet hours hold only due messages, but a person who looks wants to know why no message will come.
             NextMessage::Delivering | NextMessage::Grouping(_) if pace.is_quiet(time) => NextMessage::Quiet,
             due => due,
         }

@@ -14,7 +14,7 @@ pub struct HttpPayload {
     pub url: String,
     /// Further headers; their values may be secrets.
     pub headers: Vec<(&'static str, String)>,
-    /// Whether the channel's token is sent as a bearer token, rather than in these headers.
+    /// Whether the channel's token is sent as a bearer token, not in `headers`.
     pub is_bearer: bool,
     /// JSON.
     pub body: String,

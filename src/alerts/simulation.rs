@@ -11,7 +11,7 @@ use crate::{config::QuietHours, model::Moment};
 const SECOND: Duration = Duration::from_secs(1);
 const PACE: Pace = Pace { group: Duration::from_secs(30), burst: 10, quiet: None };
 
-/// What is not lost when the appliance is killed, and the receiver, which is elsewhere.
+/// What survives a kill of the appliance: its stored state, and the receiver on another machine.
 #[derive(Default)]
 struct World {
     now: Moment,
@@ -25,7 +25,7 @@ struct World {
     arrivals: Vec<Moment>,
 }
 
-/// What becomes of an attempt.
+/// The outcome of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fate {
     Accepted,
@@ -140,7 +140,7 @@ proptest! {
                 let id = world.events.len() as i64 * 2 + 1;
                 world.events.push((id, chosen));
             }
-            // Some steps only: events also come while messages wait.
+            // Only some steps, so that events also come while messages wait.
             for _ in 0..40 {
                 world.step(&mut outbox, &PACE, None, &mut || fates.next().unwrap_or(Fate::Accepted));
             }

@@ -1,10 +1,9 @@
-//! A channel's summary of how things stand, daily or weekly.
+//! A channel's daily or weekly summary of the network.
 //!
-//! It is due at a local time of day, so it needs a trusted clock. What it says is stored before it is first sent, and
-//! that it was sent is stored afterwards: so it is sent at least once, each time with the same content under the same
-//! key. One that was due while the appliance was off is sent at the next start rather than skipped, because a summary
-//! that does not come tells its owner that the appliance is dead; of several such ones only the latest is, because it
-//! says what they would.
+//! It is due at a local time of day, so it needs a trusted clock. Its text is stored before the first attempt and its
+//! delivery afterwards, so it arrives at least once, each time with the same content under the same key. A summary
+//! that was due while the appliance was off is sent at the next start, because a missing summary should mean that the
+//! appliance is dead. Of several such summaries only the latest is sent, because it contains the others' news.
 
 use std::time::Duration;
 
@@ -17,17 +16,17 @@ use serde::{Deserialize, Serialize};
 use super::outbox::{Pace, QUIET_CHECK, retry_delay};
 use crate::{config::SummaryTime, model::Moment};
 
-/// A summary that is done for a day so far ahead was written by a clock that was wrong, and holds back no other.
+/// A summary marked as done for a day this far in the future comes from a wrong clock, and is ignored.
 const AHEAD_DAYS: i32 = 8;
 
 /// What is stored of a channel's summaries.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedSummary {
-    /// When they are due, as the configuration says it; with another time they begin anew.
+    /// When they are due, as in the configuration; another time starts them anew.
     pub schedule: String,
-    /// The day of the latest one that is done, or of the last before they began.
+    /// The day of the latest summary that is done; before the first, the last day before `summary` was configured.
     pub done: Option<Date>,
-    /// The latest change event when that one was written: what is after it is new.
+    /// The latest change event when that summary was written; later ones are new.
     pub after: i64,
     /// The one that is being delivered.
     pub waiting: Option<WaitingSummary>,
@@ -46,11 +45,11 @@ pub struct WaitingSummary {
     pub title: String,
     /// As it was written.
     pub text: String,
-    /// Whether there is nothing that its owner should look at.
+    /// Whether nothing needs the owner's attention.
     pub is_as_expected: bool,
 }
 
-/// What is to be done about a summary.
+/// The next step for a summary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SummaryStep {
     /// This moment.
@@ -84,7 +83,7 @@ impl SummaryWatch {
         Self { time, saved, attempts: 0, next_try: now, failing_since: None }
     }
 
-    /// What is to be done now. `local` is the local time, if the clock is to be trusted; `newest` the latest event.
+    /// Returns the next step. `local` is the local time, if the clock is trusted; `newest` is the latest event.
     pub fn step(&self, pace: &Pace, now: Moment, local: Option<DateTime>, newest: i64) -> SummaryStep {
         let later = SummaryStep::Wait(now + QUIET_CHECK);
         let is_quiet = pace.is_quiet(local.map(DateTime::time));
@@ -122,8 +121,8 @@ impl SummaryWatch {
         SavedSummary { done: Some(day), ..self.saved.clone() }
     }
 
-    /// The summary was sent, or the receiver refuses it for what it is; returns what is to be saved, then
-    /// [`SummaryWatch::saved`].
+    /// Records that the summary was sent, or that the receiver refused it for good. Returns the state to save; call
+    /// [`SummaryWatch::saved`] then.
     pub fn delivered(&mut self) -> SavedSummary {
         self.attempts = 0;
         self.failing_since = None;
@@ -132,14 +131,14 @@ impl SummaryWatch {
         SavedSummary { schedule, done, after, waiting: None }
     }
 
-    /// The summary could not be sent, but may be later.
+    /// Records that an attempt failed and another may succeed.
     pub fn failed(&mut self, now: Moment) {
         self.next_try = now + retry_delay(self.attempts);
         self.attempts = self.attempts.saturating_add(1);
         self.failing_since.get_or_insert(now);
     }
 
-    /// This state is stored.
+    /// Records that the state is stored.
     pub fn saved(&mut self, saved: SavedSummary) {
         self.saved = saved;
     }
@@ -164,7 +163,7 @@ fn latest_day(time: SummaryTime, local: DateTime) -> Date {
     last.saturating_sub(i64::from(back).days())
 }
 
-/// How long it is to the next one, as the local time counts.
+/// Returns the time until the next one, in local time.
 fn until_next(time: SummaryTime, local: DateTime) -> Duration {
     let period = if time.weekday.is_some() { 7 } else { 1 };
     let next = latest_day(time, local).saturating_add(period.days()).to_datetime(time.at);

@@ -1,23 +1,24 @@
-//! The appliance's own trouble, which no change event tells of: it is told when it has lasted, once, and when it is over.
+//! The appliance's own trouble, for which there is no change event. It is reported once it has lasted for a while,
+//! and again when it is over.
 
 use std::time::Duration;
 
 use super::outbox::{Pace, QUIET_CHECK, retry_delay};
 use crate::model::Moment;
 
-/// How long a trouble must last, and how long its end, before it is told: a feed that restarts is no news.
+/// How long a trouble, or its absence, must last before it is reported: a feed that restarts is no news.
 const SETTLE: Duration = Duration::from_secs(300);
 
-/// What a channel was told of the appliance's trouble, as it survives a restart.
+/// What a channel has reported of the appliance's trouble; survives a restart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SavedTrouble {
-    /// The sentences, without their figures; empty: all is well.
+    /// The sentences without their figures; empty: no trouble.
     pub told: String,
     /// How many messages of this kind the channel has had: the next one's key.
     pub number: i64,
 }
 
-/// What is to be done about it.
+/// The next step for a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TroubleStep {
     /// This moment, or, without one, another state of the appliance.
@@ -48,7 +49,7 @@ impl TroubleWatch {
         Self { saved, sentences: Vec::new(), since: now, attempts: 0, next_try: now }
     }
 
-    /// Tells the present troubles of the appliance.
+    /// Takes the present troubles of the appliance.
     pub fn note(&mut self, sentences: Vec<String>, now: Moment) {
         if essence(&sentences) != essence(&self.sentences) {
             self.since = now;
@@ -56,7 +57,7 @@ impl TroubleWatch {
         self.sentences = sentences;
     }
 
-    /// What is to be done now; as for an outbox, `time` is the local time of day if the clock is to be trusted.
+    /// Returns the next step. As for an outbox, `time` is the local time of day if the clock is trusted.
     pub fn step(&self, pace: &Pace, now: Moment, time: Option<jiff::civil::Time>) -> TroubleStep {
         if essence(&self.sentences) == self.saved.told {
             return TroubleStep::Wait(None);
@@ -71,21 +72,22 @@ impl TroubleWatch {
         TroubleStep::Send { number: self.saved.number + 1, sentences: self.sentences.clone() }
     }
 
-    /// The message about these sentences was sent, or will never be; returns what is to be saved.
+    /// Records that the message about these sentences was sent or refused for good; returns the state to save.
     pub fn delivered(&mut self, sentences: &[String]) -> SavedTrouble {
         self.attempts = 0;
         self.saved = SavedTrouble { told: essence(sentences), number: self.saved.number + 1 };
         self.saved.clone()
     }
 
-    /// The message could not be sent, but may be later.
+    /// Records that an attempt failed and another may succeed.
     pub fn failed(&mut self, now: Moment) {
         self.next_try = now + retry_delay(self.attempts);
         self.attempts = self.attempts.saturating_add(1);
     }
 }
 
-/// What does not change while the trouble stays the same: figures do, such as how long it has lasted.
+/// Returns the sentence without its figures, such as how long the trouble has lasted, which change while the trouble
+/// stays the same.
 fn essence(sentences: &[String]) -> String {
     let mut sentences: Vec<String> =
         sentences.iter().map(|sentence| sentence.chars().filter(|c| !c.is_ascii_digit()).collect()).collect();
@@ -124,7 +126,7 @@ mod tests {
             "another figure is no news"
         );
 
-        // After a restart it knows what it has told.
+        // After a restart it knows what it has reported.
         let mut watch = TroubleWatch::new(saved, start);
         watch.note(sentences("feed a: no answer for 99 min"), start);
         assert_eq!(watch.step(&PACE, start + 10 * MINUTE, None), TroubleStep::Wait(None));

@@ -1,4 +1,4 @@
-//! What a message says, in the words that every channel uses.
+//! The text of a message, which is the same on every channel.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use crate::model::{
     one_line,
 };
 
-/// The most lines of a text: a phone shows fewer, and who needs all of a digest opens the page.
+/// The most lines of a text: a phone shows fewer, and the page lists all changes of a digest.
 pub const MOST_LINES: usize = 20;
 
 /// The most characters of a device's name, which comes from the network.
@@ -16,16 +16,16 @@ pub(super) const MOST_NAME: usize = 60;
 /// The most characters of a list of ports.
 const MOST_PORTS: usize = 80;
 
-/// The most characters of what a port says of itself.
+/// The most characters of what a service says about itself.
 const MOST_IDENTITY: usize = 80;
 
-/// The most characters of what was found of a port.
+/// The most characters of a finding about a port.
 const MOST_FINDING: usize = 200;
 
-/// In the key of a test, and of no other message.
+/// Marks the key of a test; no other message's key contains it.
 const TEST: &str = "-test-";
 
-/// Which appliance sends, and where its page is.
+/// The appliance that sends: its id and its page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// Unique to this database.
@@ -39,9 +39,9 @@ pub struct Origin {
 pub struct AlertChange {
     /// The change itself.
     pub event: ChangeEvent,
-    /// What it is about; where it ends an earlier alert, what that was about.
+    /// What the alert is about; if the change ends an earlier alert, what that one was about.
     pub about: AlertKind,
-    /// The id of the change that it undoes: then it is good news.
+    /// The id of the change that this one undoes, which makes it good news.
     pub resolves: Option<i64>,
     /// How urgent it is on this channel.
     pub severity: AlertSeverity,
@@ -51,7 +51,7 @@ pub struct AlertChange {
     pub explanations: Vec<PortExplanation>,
 }
 
-/// What is known of a port that an alert tells of.
+/// What is known about a port in an alert.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortExplanation {
     /// The port's protocol.
@@ -78,9 +78,9 @@ impl PortExplanation {
 /// A message on its way to a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AlertMessage {
-    /// The same for every attempt, and for no other message of the channel.
+    /// The same at every attempt, and unique among the messages of the channel.
     pub key: String,
-    /// The key of the message that this one brings up to date, or its own.
+    /// The key of the message that this one updates, else its own.
     pub thread: String,
     /// One line.
     pub title: String,
@@ -88,15 +88,15 @@ pub struct AlertMessage {
     pub text: String,
     /// The highest of its changes.
     pub severity: AlertSeverity,
-    /// Whether it brings good news alone: what an earlier message told of is over.
+    /// Whether it has only good news: what an earlier message reported is over.
     pub is_resolved: bool,
     /// The page to look at.
     pub link: String,
-    /// What it tells of, in the order in which it happened; empty: a test, or the appliance's own trouble.
+    /// The changes, in the order in which they happened; empty for a test or the appliance's own trouble.
     pub changes: Vec<AlertChange>,
 }
 
-/// The device, if changes are of one alone.
+/// Returns the device, if all changes belong to one.
 fn one_device(changes: &[AlertChange]) -> Option<&DeviceKey> {
     let (first, rest) = changes.split_first()?;
     let device = &first.event.device;
@@ -104,18 +104,18 @@ fn one_device(changes: &[AlertChange]) -> Option<&DeviceKey> {
 }
 
 impl AlertMessage {
-    /// The device, if it tells of one alone.
+    /// Returns the device, if the message is about one only.
     pub fn device(&self) -> Option<&DeviceKey> {
         one_device(&self.changes)
     }
 
-    /// The lines of its text, each with what explains it.
+    /// Returns the lines of the text, each with its explanations.
     pub fn explained_lines(&self) -> impl Iterator<Item = (&str, &[PortExplanation])> {
         let explained = self.changes.iter().take(MOST_LINES).map(|change| &change.explanations[..]);
         self.text.lines().zip(explained.chain(std::iter::repeat(&[][..])))
     }
 
-    /// Whether it only shows that its channel works.
+    /// Whether it is a test of its channel.
     pub fn is_test(&self) -> bool {
         self.key.contains(TEST)
     }
@@ -127,7 +127,7 @@ impl Origin {
         format!("{}-{first}", self.appliance)
     }
 
-    /// Writes a message. `first` is its first event, `updates` that of the message that it brings up to date.
+    /// Writes a message. `first` is its first event, `updates` the first event of the message that it updates.
     pub fn message(&self, first: i64, changes: Vec<AlertChange>, updates: Option<i64>) -> AlertMessage {
         let device = one_device(&changes);
         let link = match device {
@@ -146,7 +146,8 @@ impl Origin {
         }
     }
 
-    /// A message about the appliance's own trouble; without a sentence it is over. `number` tells such messages apart.
+    /// Writes a message about the appliance's own trouble; without sentences, it reports that the trouble is over.
+    /// `number` tells such messages apart.
     pub fn trouble(&self, number: i64, sentences: &[String], severity: AlertSeverity) -> AlertMessage {
         let is_resolved = sentences.is_empty();
         let (title, text) = match is_resolved {
@@ -155,7 +156,7 @@ impl Origin {
         };
         AlertMessage {
             key: format!("{}-appliance-{number}", self.appliance),
-            // One message that is always up to date.
+            // All of these update one message.
             thread: format!("{}-appliance", self.appliance),
             title: title.to_owned(),
             text,
@@ -166,7 +167,7 @@ impl Origin {
         }
     }
 
-    /// A message that shows that a channel works. `number` tells tests apart.
+    /// Writes a test of a channel. `number` tells tests apart.
     pub fn test(&self, channel: &str, number: i64) -> AlertMessage {
         let key = format!("{}{TEST}{number}", self.appliance);
         AlertMessage {
@@ -183,7 +184,7 @@ impl Origin {
 }
 
 impl AlertChange {
-    /// Its device in a text: the name, and the address it had.
+    /// Formats the device: its name, and its address at that time.
     fn device(&self) -> String {
         let address = &self.event.address;
         match &self.name {
@@ -192,7 +193,7 @@ impl AlertChange {
         }
     }
 
-    /// What happened, as the end of a sentence about the device.
+    /// Formats the change as the end of a sentence about the device.
     fn what(&self) -> String {
         let over = self.resolves.is_some();
         match &self.event.kind {

@@ -1,14 +1,14 @@
-//! Layer 1: what an alert says: the message of some change events, in words and as JSON, and the owner's own words for it.
+//! Layer 1: the content of alerts: writes the message about some change events, as text and as JSON, or by the
+//! owner's templates.
 //!
-//! It knows neither channels nor their configuration; [`alerts`](crate::alerts) decides what is sent when, and by which
-//! request.
+//! It knows neither channels nor their configuration; [`alerts`](crate::alerts) decides what is sent when, and how.
 //!
 //! | File | Does |
 //! |---|---|
-//! | `message.rs` | what a message says |
-//! | `summary.rs` | what a summary says |
+//! | `message.rs` | messages about change events and about the appliance's own trouble |
+//! | `summary.rs` | summaries of the network |
 //! | `shapes.rs` | the JSON that carries it |
-//! | `template.rs`, `samples.rs` | the owner's own words in place of the built-in ones, and what they are tried on |
+//! | `template.rs`, `samples.rs` | the owner's templates, and the messages that they are tried on |
 
 mod message;
 mod samples;

@@ -36,7 +36,7 @@ fn ports() -> PortSet {
     std::iter::once(23).collect()
 }
 
-/// The names that come from the network are not always there.
+/// Some devices have no name.
 fn change(device: u8, about: AlertKind, kind: ChangeKind, resolves: Option<i64>) -> AlertChange {
     let event = ChangeEvent {
         id: 41 + i64::from(device),

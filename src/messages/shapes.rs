@@ -8,7 +8,7 @@ use crate::model::AlertSeverity;
 /// The most characters of a text for Discord, with its limit of 4,096.
 const DISCORD_MOST: usize = 4000;
 
-/// All there is.
+/// Writes the generic JSON, which has every field.
 pub fn generic(message: &AlertMessage) -> Value {
     let changes: Vec<_> = message.changes.iter().map(change).collect();
     json!({
@@ -54,8 +54,8 @@ fn explanation(known: &PortExplanation) -> Value {
     })
 }
 
-/// ntfy's publishing as JSON, which takes any character, as its headers do not. `sequence_id` brings an earlier message
-/// up to date; servers before 2.16 ignore it and show a second one.
+/// Writes the JSON that ntfy publishes. Not ntfy's headers, which do not take every character. `sequence_id` updates
+/// an earlier message; servers before 2.16 ignore it and show a second message.
 pub fn ntfy(message: &AlertMessage, topic: &str) -> Value {
     let priority = match message.severity {
         AlertSeverity::Low => 2,
@@ -81,7 +81,7 @@ pub fn ntfy(message: &AlertMessage, topic: &str) -> Value {
     })
 }
 
-/// What a message is about, each once, in the order of the changes.
+/// Returns the events of a message, each once, in the order of the changes.
 fn kinds(message: &AlertMessage) -> Vec<&'static str> {
     let mut kinds = Vec::new();
     for change in &message.changes {
@@ -93,7 +93,7 @@ fn kinds(message: &AlertMessage) -> Vec<&'static str> {
 }
 
 pub fn slack(message: &AlertMessage) -> Value {
-    // Slack reads these three as the begin of its own markup; the names of devices come from the network.
+    // In Slack these three characters begin markup, and the names of devices come from the network.
     let escaped = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     json!({
         "text": format!("*{}*\n{}\n<{}|Open>", escaped(&message.title), escaped(&message.text), message.link),
@@ -110,7 +110,7 @@ pub fn discord(message: &AlertMessage) -> Value {
     let text: String = message.text.chars().take(DISCORD_MOST).collect();
     json!({
         "username": "portscan",
-        // A device that calls itself "@everyone" must not wake anybody.
+        // A device that calls itself "@everyone" must not notify everyone.
         "allowed_mentions": { "parse": [] },
         "embeds": [{ "title": message.title, "description": text, "url": message.link, "color": colour }],
     })
@@ -162,7 +162,7 @@ pub fn alertmanager(message: &AlertMessage) -> Value {
         alert[when] = event.at.to_string().into();
         alert
     };
-    // It has no way to end an alert without its begin, and ends this one by itself.
+    // Alertmanager cannot end an alert that was never begun, and ends this one after its time-out.
     if message.changes.is_empty() && message.is_resolved {
         return json!([]);
     }

@@ -1,14 +1,14 @@
-//! What a summary says of the network.
+//! The text of a summary.
 
 use std::fmt::Write as _;
 
 use super::message::{AlertMessage, MOST_LINES, MOST_NAME, Origin, listed};
 use crate::model::{Address, AlertSeverity, DeviceKey, PortSet, Protocol, one_line};
 
-/// In the key of a summary, and of no other message.
+/// Marks the key of a summary; no other message's key contains it.
 const SUMMARY: &str = "-summary-";
 
-/// How things stand.
+/// The state of the network in a summary.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NetworkSummary {
     /// Devices with a complete result.
@@ -21,11 +21,11 @@ pub struct NetworkSummary {
     pub missing: u64,
     /// Devices that were seen for the first time since the last summary.
     pub new_devices: u64,
-    /// Devices with snoozed alerts: nothing above is about them but both totals.
+    /// Devices with snoozed alerts; of the counts above only `devices` and `open_ports` include them.
     pub snoozed: usize,
-    /// Of the devices with differences, the first ones.
+    /// The first devices with differences.
     pub deviating: Vec<DeviatingPorts>,
-    /// Of the new devices, the first ones: their names and addresses.
+    /// The names and addresses of the first new devices.
     pub newcomers: Vec<(Option<String>, Address)>,
 }
 
@@ -45,7 +45,7 @@ pub struct DeviatingPorts {
 }
 
 impl NetworkSummary {
-    /// Whether there is nothing that its owner should look at.
+    /// Whether nothing needs the owner's attention.
     pub fn is_as_expected(&self) -> bool {
         (self.unexpected, self.missing, self.new_devices) == (0, 0, 0)
     }
@@ -107,11 +107,11 @@ impl NetworkSummary {
 }
 
 impl Origin {
-    /// A summary as it was written. `number` tells those of a channel apart.
+    /// Makes the message of a stored summary. `number` tells the summaries of a channel apart.
     pub fn summary(&self, number: &str, title: &str, text: &str, is_as_expected: bool) -> AlertMessage {
         AlertMessage {
             key: format!("{}{SUMMARY}{number}", self.appliance),
-            // One message that is always up to date.
+            // All summaries update one message.
             thread: format!("{}{}", self.appliance, SUMMARY.trim_end_matches('-')),
             title: title.to_owned(),
             text: text.to_owned(),
@@ -124,7 +124,7 @@ impl Origin {
 }
 
 impl AlertMessage {
-    /// Whether it tells how things stand, rather than of an event.
+    /// Whether it is a summary, not a message about events.
     pub fn is_summary(&self) -> bool {
         self.key.contains(SUMMARY)
     }

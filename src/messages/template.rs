@@ -1,8 +1,8 @@
-//! The owner's own words: templates in the language of Jinja, over the fields of the generic webhook.
+//! The owner's templates: in the language of Jinja, over the fields of the generic webhook.
 //!
-//! The owner writes them, so they are no attack; but a slip must not stop the appliance. So the steps of a rendering and
-//! the length of its output are bounded, a field that does not exist is an error, and where a template fails the
-//! built-in words are sent.
+//! The owner writes them, so they are not hostile, but a mistake must not stop the appliance. So the steps of a
+//! rendering and the length of its output are bounded, an unknown field is an error, and if a template fails, the
+//! built-in text is sent.
 
 use std::io;
 
@@ -26,7 +26,7 @@ const MOST_TEXT: usize = 16 * 1024;
 /// The most characters of an error.
 const MOST_ERROR: usize = 200;
 
-/// A channel's templates; without one, the built-in words are sent.
+/// A channel's templates; without one, the built-in text is sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MessageTemplates {
     /// Of the title: one line.
@@ -35,7 +35,7 @@ pub struct MessageTemplates {
     pub text: Option<String>,
 }
 
-/// What a template writes.
+/// The output of a channel's templates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessagePart {
     /// The title.
@@ -50,10 +50,10 @@ pub enum TemplateError {
     /// It is longer than 8 KiB.
     #[error("this template is longer than {LONGEST} bytes; shorten it")]
     TooLong,
-    /// It is wrong, or fails for some message.
+    /// The template is malformed, or fails for some message.
     #[error("line {line} of the template: {cause}")]
     Wrong {
-        /// From 1.
+        /// The line of the template, from 1.
         line: usize,
         /// What is wrong, on one line.
         cause: String,
@@ -75,7 +75,7 @@ pub enum TemplateError {
 }
 
 impl MessageTemplates {
-    /// Whether there is none.
+    /// Whether no template is configured.
     pub fn is_empty(&self) -> bool {
         self.title.is_none() && self.text.is_none()
     }
@@ -83,14 +83,14 @@ impl MessageTemplates {
     /// Tries a template on a message of each kind, and returns it.
     ///
     /// # Errors
-    /// It fails for one of them.
+    /// Fails if the template fails for one of them.
     pub fn check(part: MessagePart, template: &str) -> Result<String, TemplateError> {
         if template.len() > LONGEST {
             return Err(TemplateError::TooLong);
         }
         for (sample, message) in samples() {
             part.render(template, &message).map_err(|error| match error {
-                // No message would be any better.
+                // It would fail for every message, so the first one is named.
                 wrong @ TemplateError::Wrong { .. } if is_unreadable(template) => wrong,
                 error => TemplateError::Sample { sample, error: Box::new(error) },
             })?;
@@ -98,7 +98,7 @@ impl MessageTemplates {
         Ok(template.to_owned())
     }
 
-    /// Puts the owner's words in place of the built-in ones. Where a template fails, the built-in ones stay, and the
+    /// Replaces the built-in texts by those of the templates. If a template fails, the built-in text stays, and the
     /// reason is returned.
     pub fn apply(&self, message: &AlertMessage) -> (AlertMessage, Option<String>) {
         let mut written = message.clone();
@@ -126,7 +126,7 @@ fn environment() -> Environment<'static> {
     environment
 }
 
-/// Whether it is no template at all.
+/// Whether the template is malformed, so that it fails for every message.
 fn is_unreadable(template: &str) -> bool {
     environment().template_from_str(template).is_err()
 }
@@ -137,7 +137,7 @@ impl MessagePart {
         let parsed = environment.template_from_str(template).map_err(|error| wrong(&error))?;
         let mut output = Bounded::default();
         let rendered = parsed.render_captured_to(Serde(shapes::generic(message)), &mut output);
-        // What a writer refuses shows as another kind of error.
+        // An error of the writer is reported as another kind of error.
         if output.is_full {
             return Err(TemplateError::Overflow);
         }
@@ -167,7 +167,7 @@ fn wrong(error: &Error) -> TemplateError {
     TemplateError::Wrong { line: error.line().unwrap_or(1), cause: one_line(&cause, MOST_ERROR) }
 }
 
-/// An output that takes no more than a message may have.
+/// An output that refuses more text than a message may have.
 #[derive(Default)]
 struct Bounded {
     written: Vec<u8>,
@@ -225,7 +225,7 @@ mod tests {
         let told = fault(MessagePart::Text, "{{ title }}\n\n{{ titel }}");
         let start = "line 3 of the template: there is no such field; docs/alerts.md lists those there are; so it fails";
         assert!(told.starts_with(start), "{told}");
-        // Messages of the appliance's own trouble tell of no change.
+        // Messages about the appliance's own trouble contain no change.
         let told = fault(MessagePart::Title, "{{ changes[0].ports }}");
         assert!(told.ends_with("so it fails for a message of the kind \"appliance\""), "{told}");
         assert!(fault(MessagePart::Text, &" ".repeat(9000)).contains("longer than 8192 bytes"));

@@ -155,7 +155,7 @@ impl<S: QuestionSource> QuestionPlan<S> {
         true
     }
 
-    /// Takes that a question could not be asked now, which is not the device's doing.
+    /// Records that a question could not be asked now, which is not the device's doing.
     pub(super) fn postpone(&mut self, now: Moment, question: &Question<S>) {
         let Question { subject, address } = question;
         self.asking.remove(subject);

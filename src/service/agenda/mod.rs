@@ -256,7 +256,7 @@ impl Agenda {
         }
     }
 
-    /// Takes that a scan was closed after [`Action::End`]: its run is shown no longer.
+    /// Records that a scan was closed after [`Action::End`]: its run is shown no longer.
     pub fn closed(&mut self, scan: ScanId) {
         self.closing.retain(|_, run| run.scan != Some(scan));
     }

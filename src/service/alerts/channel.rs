@@ -1,4 +1,4 @@
-//! One channel's task: does what its outbox says.
+//! One channel's task: carries out the steps of its outbox.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::{
     store::{EndedMessage, StoreError},
 };
 
-/// Sends what the channel is to send, for ever.
+/// Sends the channel's messages, and never returns.
 pub(super) async fn run(shared: &Shared, channel: &ChannelConfig, health: watch::Receiver<Health>) {
     loop {
         // It only returns with an error.
@@ -46,7 +46,7 @@ async fn serve(
     loop {
         let newest = *latest.borrow_and_update();
         outbox.note_newest(newest);
-        // Only where it matters: it takes system calls.
+        // Only where it is needed, because it takes system calls.
         let time = channel.quiet.and_then(|_| shared.local_time()).map(DateTime::time);
         let step = outbox.step(&pace, clock.now(), time);
         let now = clock.now();
@@ -83,14 +83,14 @@ async fn serve(
                     TroubleStep::Wait(None) => until,
                     TroubleStep::Wait(Some(other)) => Some(until.map_or(other, |until| until.min(other))),
                 };
-                // One after the other: a receiver that does not take a message takes no summary either.
+                // One after the other: a receiver that refuses a message would refuse a summary, too.
                 if let Some(summary) = summary.as_mut().filter(|_| !outbox.is_delivering() && !is_snoozed) {
                     match summary::step(shared, channel, summary, &pace, newest).await? {
                         None => continue,
                         Some(other) => until = Some(until.map_or(other, |until| until.min(other))),
                     }
                 }
-                // Without a moment to wait for: longer than any, because an event ends it.
+                // Without a time to wait for, the pause is longer than any: an event ends it.
                 let pause = until.map_or(Duration::from_secs(86_400), |until| clock.now().until(until));
                 tokio::select! {
                     changed = latest.changed() => changed.map_err(|_| StoreError::Closed)?,
@@ -103,7 +103,7 @@ async fn serve(
     }
 }
 
-/// Tells the channel of the appliance's own trouble, or of its end.
+/// Sends the appliance's own trouble, or its end, to the channel.
 async fn report_trouble(
     shared: &Shared,
     channel: &ChannelConfig,

@@ -20,7 +20,7 @@ use crate::{
     syslog,
 };
 
-/// Bounds of one request: what a receiver answers matters little.
+/// Bounds of one request; only the beginning of the receiver's answer is used.
 const LIMITS: ResponseLimits = ResponseLimits { timeout: Duration::from_secs(20), max_bytes: 64 * 1024 };
 
 /// The most characters of an answer that are kept.
@@ -32,10 +32,10 @@ const SYSLOG_PORT: u16 = 514;
 /// Why a message was not delivered. Neither text holds a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DeliveryError {
-    /// It may be delivered later.
+    /// A later attempt may succeed.
     #[error("{0}")]
     Failed(String),
-    /// The receiver refuses this message, and would refuse it again.
+    /// The receiver refused this message, and would refuse it again.
     #[error("{0}")]
     Refused(String),
 }
@@ -48,9 +48,9 @@ pub(super) struct Courier {
     pub(super) clock: Arc<dyn Clock>,
     /// This machine's name, for syslog.
     pub(super) hostname: Option<String>,
-    /// Which recipients have a mail that others have yet to get.
+    /// The recipients that have a mail which other recipients of it still lack.
     pub(super) posted: Arc<Mutex<Posted>>,
-    /// To MQTT brokers.
+    /// The connections to MQTT brokers.
     pub(super) links: BrokerLinks,
 }
 
@@ -93,7 +93,7 @@ impl Courier {
         let trusting = trusting.map_err(|error| DeliveryError::Failed(unusable(error)))?;
         match trusting.as_ref().unwrap_or(&self.client).send(request, LIMITS, take).await {
             Ok(()) => Ok(excerpt(&answer)),
-            // The receiver has it; what it says beyond that does not matter.
+            // The receiver has accepted it; the rest of its answer does not matter.
             Err(ClientError::TooLarge(_)) => Ok(excerpt(&answer)),
             Err(error) => Err(judge(&error)),
         }
@@ -137,8 +137,8 @@ fn excerpt(answer: &[u8]) -> String {
     one_line(String::from_utf8_lossy(answer).trim(), MOST_ANSWER)
 }
 
-/// Whether another attempt may succeed. A status of 4xx judges the message, except that 401 judges the token, which no
-/// message would pass, 408 is a matter of time, and 429 of patience.
+/// Whether another attempt may succeed. A status of 4xx is about the message, with three exceptions: 401 is about the
+/// token, which would stop every message, and 408 and 429 are temporary.
 fn judge(error: &ClientError) -> DeliveryError {
     match error {
         ClientError::Status { status, body } => {

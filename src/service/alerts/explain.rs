@@ -1,4 +1,4 @@
-//! What is known of the ports that an alert tells of, as the page and `portscan explain` say it.
+//! Explains the ports of an alert, as the page and `portscan explain` do.
 
 use crate::{
     messages::{AlertChange, PortExplanation},
@@ -6,16 +6,18 @@ use crate::{
     service::evidence::DeviceEvidence,
 };
 
-/// The changes of a message that are explained: those that its text lists.
+/// The number of a message's changes that are explained: as many as its text lists.
 pub(super) const EXPLAINED: usize = 20;
 
-/// The most ports of a change that are explained: of a device that opens hundreds, the number is the news.
+/// The most ports of a change that are explained: if a device opens hundreds, their number matters more than each
+/// port.
 const MOST_PORTS: usize = 5;
 
-/// The most ports of a change that are looked up for that.
+/// The most ports of a change that are looked up for an explanation.
 const MOST_LOOKED_UP: usize = 64;
 
-/// Explains the ports of a change. Advice is for open ports that are not fine; of others there is only what they are.
+/// Explains the ports of a change. Only open ports of the levels look and act get advice; the others get only their
+/// name.
 pub(super) fn explain(change: &AlertChange, evidence: &DeviceEvidence) -> Vec<PortExplanation> {
     let Some((protocol, ports)) = change.event.kind.ports() else { return Vec::new() };
     let is_open = matches!(change.event.kind, ChangeKind::Opened(..)) && change.resolves.is_none();

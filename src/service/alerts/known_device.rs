@@ -1,4 +1,4 @@
-//! What is known of the device of an event: for the rules, and for the message.
+//! Reads what rules and messages need of an event's device.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -11,7 +11,7 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// The tag of devices that are reported when they are gone, whatever is expected of them.
+/// The tag of devices whose absence raises an alert even if nothing is expected of them.
 const CRITICAL: &str = "critical";
 
 /// What is known of a device now.
@@ -22,7 +22,7 @@ pub(super) struct KnownDevice {
     device_type: Option<DeviceType>,
 }
 
-/// The devices of some events, each read once, and only where it matters.
+/// The devices of some events, each read once and only when needed.
 #[derive(Default)]
 pub(super) struct DeviceFacts(HashMap<DeviceKey, Arc<KnownDevice>>);
 
@@ -48,7 +48,7 @@ impl DeviceFacts {
         self.0.get(device).is_some_and(|known| known.tags.iter().any(|tag| tag == CRITICAL))
     }
 
-    /// The device of an event, for rules; of one that was not read, by its addresses alone.
+    /// Returns an event's device for the rules; a device that was not read is known only by its addresses.
     pub(super) fn subject<'a>(&'a self, event: &'a ChangeEvent) -> AlertSubject<'a> {
         let known = self.0.get(&event.device);
         AlertSubject {
@@ -68,7 +68,7 @@ impl KnownDevice {
         now: Timestamp,
     ) -> Result<Self, StoreError> {
         let Some(record) = store.host(device).await? else {
-            // It was forgotten: what its ports usually are is known all the same.
+            // The device was forgotten, but the usual services of its ports are still known.
             let evidence = DeviceEvidence::of(device.mac(), &[], &[], now);
             return Ok(Self { name: None, evidence, tags: Vec::new(), device_type: None });
         };

@@ -1,4 +1,4 @@
-//! One connection to an MQTT broker, and what is said on it.
+//! One connection to an MQTT broker, and the messages on it.
 
 use std::{path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
@@ -22,19 +22,19 @@ use crate::{
     store::Store,
 };
 
-/// How long a lost connection waits before it is made again; each failure doubles it.
+/// The wait before a lost connection is made again; each failure doubles it.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
-/// The longest such wait. A message that is to be sent does not wait for its end.
+/// The longest such wait. A message ends it.
 const LAST_PAUSE: Duration = Duration::from_secs(60);
 
-/// A button does not start a further scan for this long.
+/// For this long after a press, the button starts no other scan.
 const BUTTON_PAUSE: Duration = Duration::from_secs(60);
 
-/// How long the list of announced devices, which the broker keeps, is waited for before another is written.
+/// How long to wait for the retained list of announced devices before a new one is written.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// How long taking back what was announced may take.
+/// The time limit for removing what was announced.
 const FAREWELL: Duration = Duration::from_secs(20);
 
 /// The ports (5, 4.2).
@@ -43,13 +43,13 @@ const PORTS: [u16; 2] = [1883, 8883];
 const ONLINE: &str = "online";
 const OFFLINE: &str = "offline";
 
-/// A message, and the way back for its acknowledgement.
+/// A message, and the sender for its acknowledgement.
 pub(super) struct Publication {
     pub(super) payload: String,
     pub(super) answer: oneshot::Sender<Result<(), MqttError>>,
 }
 
-/// What all connections need of the appliance.
+/// The parts of the appliance that all connections need.
 #[derive(Clone)]
 pub(super) struct LinkParts {
     pub(super) store: Store,
@@ -67,16 +67,16 @@ pub(super) struct BrokerLink {
     broker: MqttConfig,
     parts: LinkParts,
     states: EntityStates,
-    /// What is announced of each device.
+    /// The announcements of each device.
     board: DeviceBoard,
     button: Option<Moment>,
 }
 
 /// Why a connection is over.
 enum Ending {
-    /// Another will be made.
+    /// The connection was lost; another will be made.
     Lost(MqttError),
-    /// It is not needed any more.
+    /// The connection is not needed any more.
     Retired,
 }
 
@@ -85,7 +85,7 @@ enum Incident {
     Publication(Option<Publication>),
     Message(Result<MqttMessage, MqttError>),
     State,
-    /// What is shown of the devices has changed, or what the broker keeps of them is known by now.
+    /// The devices' states have changed, or the broker's list of announced devices has arrived.
     Devices,
     Announcement,
     Retired(bool),
@@ -138,7 +138,7 @@ impl BrokerLink {
                     let began = self.parts.clock.now();
                     let ending =
                         self.serve(session, &topics, &mut next, &mut publications, &mut retired).await;
-                    // One that breaks at once is no reason to connect as fast as possible.
+                    // A connection that breaks at once must not be made again without a pause.
                     if self.parts.clock.now().since(began) > LAST_PAUSE {
                         pause = FIRST_PAUSE;
                     }
@@ -158,7 +158,7 @@ impl BrokerLink {
             if !std::mem::replace(&mut is_down, true) {
                 tracing::warn!(channel = self.channel, %error, "no connection to the MQTT broker; will retry");
             }
-            // Each is told why, and its channel tries again.
+            // Each sender gets the reason, and its channel tries again.
             while let Some(waiting) = next.take().or_else(|| publications.try_recv().ok()) {
                 _ = waiting.answer.send(Err(error.clone()));
             }
@@ -220,8 +220,8 @@ impl BrokerLink {
         loop {
             let incident = match next.take() {
                 Some(publication) => Incident::Publication(Some(publication)),
-                // In this order: a link that is retired has also lost its queue, and a broker that floods may not keep
-                // it from either.
+                // In this order: a retired link has also lost its queue, and a flood from the broker must delay
+                // neither.
                 None => tokio::select! {
                     biased;
                     is_forgotten = &mut *retired => Incident::Retired(is_forgotten.unwrap_or_default()),
@@ -234,7 +234,7 @@ impl BrokerLink {
                 },
             };
             let done = match incident {
-                // The one that waited has lost its patience, and will ask again.
+                // The sender has given up waiting, and will try again.
                 Incident::Publication(Some(Publication { answer, .. })) if answer.is_closed() => Ok(()),
                 Incident::Publication(Some(Publication { payload, answer })) => {
                     let published = session.publish(&topics.alerts(), payload.as_bytes(), false).await;
@@ -257,7 +257,8 @@ impl BrokerLink {
                 },
                 Incident::Publication(None) => return Ending::Retired,
                 Incident::Retired(is_forgotten) => {
-                    // If the broker does not take it, it has lost what was announced, or its owner removes it by hand.
+                    // If the broker does not accept this, either it has lost the announcements anyway, or the owner
+                    // has to remove them.
                     let of_devices = self.board.farewell(topics);
                     _ = timeout(FAREWELL, retire(session, topics, is_forgotten, of_devices)).await;
                     return Ending::Retired;
@@ -269,7 +270,7 @@ impl BrokerLink {
         }
     }
 
-    /// Says that the appliance is there, and what Home Assistant needs to know of it.
+    /// Publishes that the appliance is online, and its discovery message for Home Assistant.
     async fn begin(
         &mut self,
         session: &mut MqttSession<MqttStream>,
@@ -309,10 +310,10 @@ impl BrokerLink {
         }
     }
 
-    /// Plans what is to be announced of the devices; without entities for them, what an earlier configuration announced
-    /// is removed.
+    /// Plans the announcements of the devices. If the configuration has no entities for devices, those that an
+    /// earlier one announced are removed.
     fn plan_devices(&mut self, session: &MqttSession<MqttStream>, topics: &MqttTopics) {
-        // What is not kept could never be taken back.
+        // What the broker does not retain could never be removed.
         if !session.retains() {
             return;
         }
@@ -321,12 +322,12 @@ impl BrokerLink {
         match devices {
             _ if !self.broker.has_device_entities => self.board.plan(&[], topics, &page),
             Some(devices) => self.board.plan(&devices, topics, &page),
-            // They are not read yet.
+            // The devices are not read yet.
             None => {}
         }
     }
 
-    /// Publishes what is kept for later subscribers.
+    /// Publishes a retained message.
     async fn tell(
         &self,
         session: &mut MqttSession<MqttStream>,
@@ -338,7 +339,7 @@ impl BrokerLink {
         self.note_refusal(published)
     }
 
-    /// What the broker does not take is reported, and ends nothing: alerts may be allowed where entities are not.
+    /// A refusal by the broker is logged and does not end the connection: it may permit alerts but no entities.
     fn note_refusal(&self, outcome: Result<(), MqttError>) -> Result<(), MqttError> {
         match outcome {
             Err(error @ MqttError::NotTaken { .. }) => {
@@ -349,8 +350,8 @@ impl BrokerLink {
         }
     }
 
-    /// Does what a message asks for, if that is one of the two things that one may ask for. Whoever reaches the broker can
-    /// send it, so nothing here changes what is expected or stored.
+    /// Handles a message from the broker: Home Assistant's start, or a request for a scan. Any client of the broker
+    /// can send one, so nothing here changes what is expected or stored.
     async fn hear(
         &mut self,
         session: &mut MqttSession<MqttStream>,
@@ -360,7 +361,7 @@ impl BrokerLink {
         let MqttMessage { topic, payload, is_retained } = message;
         if *topic == topics.device_list() && *is_retained {
             self.board.read_list(payload);
-            // If it comes late, what is planned is planned anew.
+            // If the list comes late, the announcements are planned again.
             self.states.devices.mark_changed();
             return Ok(());
         }
@@ -375,7 +376,7 @@ impl BrokerLink {
         if topics.asks_for_scan(topic, payload, *is_retained) && is_due {
             self.button = Some(now);
             let (runs, channel) = (self.parts.runs.clone(), self.channel.clone());
-            // The runner may take its time, and the connection must not wait for it.
+            // The runner may be slow, and the connection must not wait for it.
             tokio::spawn(async move {
                 match runs.start(Order::Scanner(None)).await {
                     Ok(_) => tracing::info!(channel, "scanning, as asked for by MQTT"),
@@ -387,7 +388,7 @@ impl BrokerLink {
     }
 }
 
-/// Takes back what was announced, or says that the appliance is not there, and says farewell.
+/// Removes the announcements, or publishes that the appliance is offline, and disconnects.
 async fn retire(
     mut session: MqttSession<MqttStream>,
     topics: &MqttTopics,
@@ -402,7 +403,7 @@ async fn retire(
     };
     if is_forgotten {
         for topic in retained {
-            // An empty payload removes what is kept (5, 3.3.1.3).
+            // An empty payload removes the retained message (5, 3.3.1.3).
             match session.publish(&topic, b"", true).await {
                 Ok(()) | Err(MqttError::NotTaken { .. }) => {}
                 Err(_) => return,
@@ -415,8 +416,8 @@ async fn retire(
     session.close().await;
 }
 
-/// The same for each connection of a channel, and of no other: 23 letters and digits, which every broker takes
-/// (3.1.1, 3.1.3.1).
+/// Returns the client id of a channel, the same for each of its connections: 23 letters and digits, which every
+/// broker accepts (3.1.1, 3.1.3.1).
 fn client_id(appliance: &str, channel: &str) -> String {
     let digest = Sha256::digest(format!("{appliance}/{channel}"));
     let hex: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();

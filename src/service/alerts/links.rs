@@ -24,13 +24,13 @@ use crate::{
 /// How long a message may take, connecting included: two failed versions, log-in, and the acknowledgement.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long the successor of a connection waits for its end: two with the same id would end each other.
+/// How long a new connection waits for the end of the old one: two with the same client id would end each other.
 const SUCCESSION: Duration = Duration::from_secs(30);
 
-/// The most messages that wait for a connection; a channel has one on its way, and tests come on top.
+/// The most messages that wait for a connection: one of the channel, and tests.
 const QUEUE: usize = 8;
 
-/// The way to the connections; cheap to clone.
+/// The handle to the connections; cheap to clone.
 #[derive(Clone, Default)]
 pub(super) struct BrokerLinks(Arc<Mutex<BTreeMap<String, mpsc::Sender<Publication>>>>);
 
@@ -39,7 +39,8 @@ pub(super) struct LinkTasks {
     links: BrokerLinks,
     parts: LinkParts,
     states: EntityStates,
-    /// What keeps the state up to date, until there is a broker: an appliance without one does not wake up for it.
+    /// The task that keeps the state up to date. It starts with the first broker, so an appliance without one never
+    /// wakes up for it.
     idle: Option<(StateParts, EntityTellers)>,
     running: Vec<RunningLink>,
     tasks: JoinSet<()>,
@@ -47,9 +48,9 @@ pub(super) struct LinkTasks {
 
 struct RunningLink {
     channel: ChannelConfig,
-    /// Ends it; whether what it has announced is to be taken back.
+    /// Ends the connection; the value says whether to remove what it has announced.
     retire: oneshot::Sender<bool>,
-    /// Fails once it has ended.
+    /// Closed once the connection has ended.
     ended: oneshot::Receiver<()>,
 }
 
@@ -72,14 +73,15 @@ impl BrokerLinks {
 }
 
 impl LinkTasks {
-    /// Without any connection yet. They end when this is dropped, without a farewell: brokers then publish the wills.
+    /// Makes the handle, without any connection yet. When it is dropped, the connections end without a DISCONNECT, so
+    /// that brokers publish the wills.
     pub(super) fn new(links: BrokerLinks, parts: LinkParts, state: StateParts) -> Self {
         let (told, states) = entity_states();
         let idle = Some((state, told));
         Self { links, parts, states, idle, running: Vec::new(), tasks: JoinSet::new() }
     }
 
-    /// Ends the connections of channels that are not there any more or are others now, and begins those that are new.
+    /// Ends the connections of channels that were removed or changed, and begins those of new channels.
     pub(super) fn set(&mut self, channels: &[ChannelConfig]) {
         while self.tasks.try_join_next().is_some() {}
         let (kept, retired): (Vec<_>, Vec<_>) =
@@ -87,10 +89,10 @@ impl LinkTasks {
         self.running = kept;
         let mut predecessors = BTreeMap::new();
         for RunningLink { channel, retire, ended } in retired {
-            // Where the successor announces the same, taking it back would only make it blink.
+            // If the new connection announces the same entities, removing them would only make them flicker.
             let successor = channels.iter().find(|other| other.name == channel.name);
             let is_forgotten = successor.is_none_or(|other| !announces_the_same(&channel, other));
-            // It may have ended by itself. If not, it hears of this before its queue of messages ends.
+            // The connection may have ended by itself. If not, it gets this before its queue of messages closes.
             _ = retire.send(is_forgotten);
             self.links.lock().remove(&channel.name);
             predecessors.insert(channel.name, ended);

@@ -1,13 +1,13 @@
-//! Sends change events to the owner's channels: at least once, each channel in their order, whatever fails.
+//! Sends change events to the owner's channels: at least once and in order on each channel, whatever fails.
 //!
-//! [`ChannelOutbox`](crate::alerts::ChannelOutbox) decides what is sent when; `channel.rs` does that for one channel, as one task;
-//! `selection.rs` reads what is to be sent, `explain.rs` what is known of it, `delivery.rs` and `post.rs` send it, and
-//! `status.rs` keeps what can be seen of it. `snooze.rs` ends the snoozes, and `summary.rs` writes the summaries.
-//! `links.rs` keeps the connections to MQTT brokers, each of which is a task (`link.rs`); `state.rs` reads what Home
-//! Assistant is told.
+//! [`ChannelOutbox`](crate::alerts::ChannelOutbox) decides what is sent when; `channel.rs` carries that out for one
+//! channel, as one task. `selection.rs` reads the events to send, `explain.rs` explains their ports, `delivery.rs`
+//! and `post.rs` send the message, and `status.rs` keeps the channel's state for display. `snooze.rs` ends the
+//! snoozes, and `summary.rs` writes the summaries. `links.rs` keeps the connections to MQTT brokers, each of which is
+//! a task (`link.rs`); `state.rs` reads the state for Home Assistant.
 //!
-//! The appliance's own trouble is a state, not an event: a channel keeps what it was told, and is told what differs.
-//! Another source of alerts, such as a certificate that expires, is one or the other.
+//! The appliance's own trouble is a state, not an event: each channel stores what it has reported, and reports what
+//! differs from that. Another source of alerts has to be one or the other.
 
 mod channel;
 mod delivery;
@@ -57,7 +57,7 @@ use crate::{
     store::{MessageRecord, MessageState, Snooze, Store, StoreError},
 };
 
-/// How long a channel rests after an error of the database.
+/// How long a channel pauses after an error of the database.
 const REST: Duration = Duration::from_secs(10);
 
 /// A channel that has failed for this long is reported by /healthz.
@@ -66,11 +66,11 @@ const LONG_FAILURE: Duration = Duration::from_secs(24 * 3600);
 /// How often the reports of long failures are renewed.
 const REPORT: Duration = Duration::from_secs(60);
 
-/// What the alerts need of the appliance.
+/// The parts of the appliance that the alerts need.
 pub struct AlertParts {
-    /// Has the events, and how far each channel is.
+    /// Stores the events and the position of each channel.
     pub store: Store,
-    /// Names the channels, the rules, and known noise.
+    /// The channels, the rules, and known noise.
     pub config: watch::Receiver<Arc<Config>>,
     /// Finds the receivers.
     pub resolver: Arc<dyn Resolve>,
@@ -82,7 +82,7 @@ pub struct AlertParts {
     pub runs: Runs,
 }
 
-/// The alerts; cheap to clone. Alerts are sent while [`Alerts::run`] runs; all else works without it, too.
+/// The alerts; cheap to clone. They are sent while [`Alerts::run`] runs; everything else works without it.
 #[derive(Clone)]
 pub struct Alerts(Arc<Shared>);
 
@@ -95,13 +95,13 @@ struct Shared {
     link_parts: LinkParts,
     statuses: Mutex<Statuses>,
     notices: watch::Sender<Vec<String>>,
-    /// Sends whenever a snooze was begun or ended.
+    /// Notified when a snooze begins or ends.
     snooze_changes: watch::Sender<()>,
     /// Whether all alerts are snoozed, those about the appliance itself, too.
     is_all_snoozed: watch::Sender<bool>,
 }
 
-/// A channel, and what became of a test of it.
+/// A channel, and the outcome of its test.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelTest {
     /// The channel's name.
@@ -110,25 +110,25 @@ pub struct ChannelTest {
     pub outcome: Result<String, DeliveryError>,
 }
 
-/// Why an owner's request about a message or a channel cannot be carried out.
+/// Why a request about a message or a channel cannot be carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum AlertRequestError {
     /// The configuration has no such channel.
     #[error("no channel has the name \"{0}\"; GET /v1/alerts lists those there are")]
     UnknownChannel(String),
-    /// No channel at all.
+    /// No channel is configured.
     #[error("no channel is configured; write a [[channel]] into the configuration and reload it")]
     NoChannel,
     /// There is no such message.
     #[error("no message has the number {0}; GET /v1/alerts lists those there are")]
     UnknownMessage(i64),
-    /// It is not parked.
+    /// The message is not parked.
     #[error("the message {0} is not parked, so there is nothing to retry")]
     NotParked(i64),
     /// There is no such device.
     #[error("no device is known as {0}; GET /v1/hosts lists those there are")]
     UnknownDevice(DeviceKey),
-    /// No such snooze is on.
+    /// There is no such snooze.
     #[error("alerts are not snoozed there; GET /v1/alerts lists the snoozes")]
     NotSnoozed,
     /// Its changes were deleted, or no rule chooses them any more.
@@ -140,7 +140,7 @@ pub enum AlertRequestError {
 }
 
 impl Alerts {
-    /// Prepares the alerts.
+    /// Creates the alerts; [`Alerts::run`] sends them.
     pub fn new(parts: AlertParts) -> Self {
         let AlertParts { store, config, resolver, clock, hostname, runs } = parts;
         let differences = Differences::new(store.clone(), config.clone());
@@ -173,7 +173,7 @@ impl Alerts {
         }))
     }
 
-    /// Sends alerts until the configuration's sender is gone. `health` tells of the appliance's own trouble.
+    /// Sends alerts until the configuration's sender is dropped. `health` reports the appliance's own trouble.
     pub async fn run(self, health: watch::Receiver<Health>) {
         let shared = Arc::clone(&self.0);
         tokio::select! {
@@ -189,14 +189,14 @@ impl Alerts {
             let channels = config.borrow_and_update().channels.clone();
             self.begin(&channels).await;
             links.set(&channels);
-            // Of a channel that was taken away, too.
+            // This includes channels that are no longer configured.
             self.report();
             let mut tasks = JoinSet::new();
             for channel in &channels {
                 let (shared, channel, health) = (Arc::clone(&self.0), channel.clone(), health.clone());
                 tasks.spawn(async move { channel::run(&shared, &channel, health).await });
             }
-            // The tasks end with this scope. What one of them is sending then is sent again, under the same key.
+            // The tasks end with this scope. A message that is being sent then is sent again, under the same key.
             loop {
                 tokio::select! {
                     changed = config.changed() => match changed {
@@ -274,7 +274,7 @@ impl Alerts {
         }
         let origin = self.0.origin(&config).await?;
         let number = self.0.clock.wall().as_millisecond();
-        // All at once: one receiver that is away must not use up the time of the request.
+        // All at once: one receiver that is down must not use up the request's time.
         let tests = channels.into_iter().map(|channel| {
             let message = origin.test(&channel.name, number);
             async move {
@@ -285,8 +285,8 @@ impl Alerts {
         Ok(join_all(tests).await)
     }
 
-    /// Tries a parked message once more, under its key, and returns what the receiver answered. If that fails, it stays
-    /// parked, with the new reason.
+    /// Tries a parked message once more, under its key, and returns the receiver's answer. If the attempt fails, the
+    /// message stays parked, with the new reason.
     ///
     /// # Errors
     /// There is no such parked message, or the database fails.
@@ -310,8 +310,8 @@ impl Alerts {
         Ok(ChannelTest { channel: record.channel, outcome })
     }
 
-    /// Begins a snooze of a device's alerts, or of all, or gives another end to the one that is on; returns that end.
-    /// Nothing is sent about the device until then; at the end, one message tells what is still so.
+    /// Begins a snooze of the alerts about a device, or of all alerts, or changes the end of the present one; returns
+    /// that end. Until then nothing is sent about the device; at the end, one message reports what still holds.
     ///
     /// # Errors
     /// There is no such device, or the database fails.
@@ -358,8 +358,8 @@ impl Alerts {
         Ok(snoozes.into_iter().map(lasts).map(|(rest, snooze)| (snooze, rest)).collect())
     }
 
-    /// Notes that the owner has seen a message: it is parked no longer, and its channel sends no further message about
-    /// what it told of.
+    /// Records that the owner has seen a message: it is no longer parked, and its channel sends no further message
+    /// about the same changes.
     ///
     /// # Errors
     /// There is no such message, or the database fails.
@@ -376,7 +376,7 @@ impl Shared {
         self.statuses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Delivers a message in the owner's words, where a template gives them, and returns what the receiver answered.
+    /// Delivers a message, with the channel's templates applied, and returns the receiver's answer.
     async fn deliver(
         &self,
         channel: &ChannelConfig,
@@ -398,7 +398,7 @@ impl Shared {
         Ok(failure.map_or(answer.clone(), |failure| format!("{answer}; in the built-in words: {failure}")))
     }
 
-    /// The local time, if the clock is to be trusted.
+    /// Returns the local time, if the clock is trusted.
     fn local_time(&self) -> Option<DateTime> {
         self.clock.is_synchronised().then(|| self.clock.wall().to_zoned(TimeZone::system()).datetime())
     }
@@ -408,7 +408,7 @@ impl Shared {
     }
 }
 
-/// The page's URL in messages: a name of the appliance, where it has one, for its address may change.
+/// Returns the page's URL for messages. By a name of the appliance if it has one, because its address may change.
 fn page_url(config: &Config) -> String {
     let listen = config.listen.first();
     let port = listen.map(std::net::SocketAddr::port).filter(|port| !matches!(port, 0 | 80));

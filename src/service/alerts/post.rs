@@ -69,7 +69,7 @@ impl Courier {
     }
 }
 
-/// What it means that the server has accepted the message, but not for these.
+/// Judges a delivery that the server has accepted for others but not for these recipients.
 fn judge_refusals(refused: &[(String, SmtpReply)]) -> Option<DeliveryError> {
     let told: Vec<_> = refused.iter().map(|(recipient, reply)| format!("{recipient}: {reply}")).collect();
     let told = one_line(&format!("{}; the others have it", told.join("; ")), 2 * MOST_ANSWER);

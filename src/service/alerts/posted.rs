@@ -1,9 +1,10 @@
-//! Who has a mail already.
+//! The recipients that have a mail already.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Of each channel, which recipients have the mail that others have yet to get: a full mailbox is no reason to send it to
-/// the others every hour. It is kept in memory alone: after a restart they get it once more, under the same id.
+/// For each channel, the recipients that have a mail which others still lack, so that a full mailbox does not repeat
+/// the mail to the others every hour. Only in memory: after a restart they get the mail once more, under the same
+/// Message-ID.
 #[derive(Debug, Default)]
 pub(super) struct Posted(BTreeMap<String, (String, BTreeSet<String>)>);
 
@@ -13,7 +14,7 @@ impl Posted {
         self.0.get(channel).is_some_and(|(known, has)| known == key && has.contains(recipient))
     }
 
-    /// Notes that recipients have the mail with this key. What was noted of an earlier mail is forgotten.
+    /// Records that recipients have the mail with this key, and forgets those of an earlier mail.
     pub(super) fn note(&mut self, channel: &str, key: &str, recipients: impl Iterator<Item = String>) {
         let (known, has) = self.0.entry(channel.to_owned()).or_default();
         if known != key {

@@ -1,4 +1,4 @@
-//! Where a channel's receiver is, for the channels that connect to it themselves. HTTP has its own client.
+//! Resolves the address of a channel's receiver, for channels other than HTTP, which has its own client.
 
 use std::net::SocketAddr;
 
@@ -7,7 +7,7 @@ use crate::{client::socket_address, config::ChannelUrl, resolve::Resolve};
 /// Finds the receiver's addresses, in the order in which they are to be tried; `default_port` is for a URL without one.
 ///
 /// # Errors
-/// Returns why its name leads nowhere.
+/// Fails with the reason why the name cannot be resolved.
 pub(super) async fn find(
     resolver: &dyn Resolve,
     url: &ChannelUrl,

@@ -12,7 +12,8 @@ pub(super) fn read(key: &str, file: Option<&Path>) -> Result<Option<String>, Str
     file.map(read_secret).transpose().map_err(|error| unusable(key, file, &error))
 }
 
-/// That a file which the configuration names, or the machine's own in its place, cannot be used.
+/// Formats the error about a file that cannot be used: one that the configuration names, or the machine's own
+/// authorities.
 pub(super) fn unusable(key: &str, file: Option<&Path>, error: &io::Error) -> String {
     let shown = file.unwrap_or(Path::new("")).display();
     format!("{key}: cannot read {shown}: {error}")

@@ -1,4 +1,4 @@
-//! Which change events a channel sends, and the message that tells of them.
+//! Selects the change events that a channel sends, and writes the message about them.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -15,7 +15,7 @@ use crate::{
     store::{AlertContext, Store, StoreError},
 };
 
-/// The most changes that are told of one device at the end of a snooze, the latest: who needs all opens the page.
+/// The most changes of one device that are reported at the end of a snooze: the latest ones; the page lists all.
 const MOST_HELD: usize = 20;
 
 /// Reads what a channel is to send.
@@ -23,13 +23,13 @@ const MOST_HELD: usize = 20;
 pub(super) struct Selection {
     pub(super) store: Store,
     pub(super) differences: Differences,
-    /// By which certificates expire.
+    /// Decides which certificates have expired.
     pub(super) clock: Arc<dyn Clock>,
 }
 
 impl Selection {
-    /// Returns the ids of the events after this one that go to a channel, and the greatest id that was read; at most a
-    /// page of events. `newest` is the id of the latest event.
+    /// Returns the ids of the events after this one that go to a channel, and the greatest id that was read. Reads at
+    /// most a page of events. `newest` is the id of the latest event.
     pub(super) async fn after(
         &self,
         after: i64,
@@ -38,7 +38,7 @@ impl Selection {
         config: &Config,
     ) -> Result<(Vec<i64>, i64), StoreError> {
         let page = self.differences.change_events(ChangeFilter { after, ..ChangeFilter::default() }).await?;
-        // Ids are ascending, but not without gaps: behind the last event there may be ids of deleted ones.
+        // Ids have gaps: the ids after the last event on the page may be those of deleted events.
         let read = page.next.or(page.rows.last().map(|event| event.id).max(Some(newest))).unwrap_or(newest);
         let chosen = self.choose(page.rows, channel, config, &mut DeviceFacts::default()).await?;
         Ok((chosen.into_iter().map(|(id, _)| id).collect(), read))
@@ -102,7 +102,7 @@ impl Selection {
     ) -> Result<Vec<(i64, Vec<ChosenChange>)>, StoreError> {
         self.read_devices(&events, config, devices).await?;
         events.retain(|event| may_be_told(event, channel, config, devices));
-        // One read for all of them: most pages of a quiet network need none.
+        // One read for all events; most pages of a quiet network need none.
         let context = self.store.alert_context(channel, &events).await?;
         let mut chosen = Vec::new();
         for event in events.into_iter().filter(|event| !context.is_snoozed(event)) {
@@ -120,8 +120,8 @@ impl Selection {
         Ok(chosen)
     }
 
-    /// Reads the devices of these events of which more than the address is asked: by the rules, and of devices that are
-    /// gone or back.
+    /// Reads the devices of these events, where more than the address is needed: by the rules, or because the device
+    /// is gone or back.
     async fn read_devices(
         &self,
         events: &[ChangeEvent],
@@ -138,8 +138,8 @@ impl Selection {
         Ok(())
     }
 
-    /// Returns what is to be told of a device of what a snooze has held, between these two events: what is not over
-    /// yet, and what ends an alert from before it.
+    /// Returns the events of a device that a snooze has held between these two events and that are still to be
+    /// reported: alerts that are not over, and ends of alerts from before the snooze.
     async fn held(
         &self,
         device: DeviceKey,
@@ -160,7 +160,7 @@ impl Selection {
             events.retain(|event| event.id < end && may_be_told(event, channel, config, devices));
             let context = self.store.alert_context(channel, &events).await?;
             for event in events {
-                // Another snooze that ended within this one, and began before it: what it held was not told either.
+                // A snooze that began before this one and ended within it: what it held was not reported either.
                 if let ChangeKind::SnoozeEnded { after: earlier } = event.kind {
                     if earlier < begin {
                         begin = earlier;
@@ -173,7 +173,7 @@ impl Selection {
                 let undone = context.undone_by(event.id).filter(|undone| undone.id > begin);
                 match undone {
                     Some(undone) if undone.is_whole => drop(told.remove(&undone.id)),
-                    // The rest of it is still to be told.
+                    // The rest of this alert is still to be reported.
                     Some(_) => {}
                     None => {
                         let id = event.id;
@@ -192,7 +192,7 @@ impl Selection {
 /// What a channel tells of one event.
 struct ChosenChange {
     change: AlertChange,
-    /// If it ends an alert: the event that began the message about that.
+    /// The event that began the message about the alert that this one ends, if it ends one.
     told_by: Option<i64>,
 }
 
@@ -202,7 +202,7 @@ fn about(event: &ChangeEvent, devices: &DeviceFacts) -> Option<AlertKind> {
     AlertKind::of(event).or_else(|| is_unexpected().then_some(AlertKind::DeviceGone))
 }
 
-/// What an event ends, if it is no alert and may end one.
+/// Returns the alert that an event may end, if it is no alert itself.
 fn may_end(event: &ChangeEvent) -> Option<AlertKind> {
     match &event.kind {
         _ if event.alert => None,
@@ -217,7 +217,7 @@ fn may_end(event: &ChangeEvent) -> Option<AlertKind> {
     }
 }
 
-/// Whether a channel tells of this event, as far as the event and the configuration decide.
+/// Whether a channel may send this event, as far as the event and the configuration decide.
 fn may_be_told(event: &ChangeEvent, channel: &str, config: &Config, devices: &DeviceFacts) -> bool {
     let subject = devices.subject(event);
     let is_sent = |about| config.alert_severity(channel, about, Some(&subject)).is_some();
@@ -231,7 +231,7 @@ fn may_be_told(event: &ChangeEvent, channel: &str, config: &Config, devices: &De
     {
         return true;
     }
-    // Known noise raised no alert that could be over.
+    // Known noise raised no alert, so there is none to end.
     let is_noise = || {
         let ignored = config.ignored_ports(event.device.mac(), Some(&event.address));
         event.kind.ports().is_some_and(|(_, ports)| ports.is_subset(&ignored))
@@ -239,7 +239,7 @@ fn may_be_told(event: &ChangeEvent, channel: &str, config: &Config, devices: &De
     may_end(event).is_some_and(|about| is_sent(about) && !is_noise())
 }
 
-/// Returns what a channel tells of an event that [may be told](may_be_told).
+/// Returns what a channel sends of an event that [`may_be_told`] accepts.
 fn change(
     event: ChangeEvent,
     channel: &str,

@@ -1,4 +1,4 @@
-//! Ends the snoozes when their time has come.
+//! Ends the snoozes in time.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use crate::{
     store::{Snooze, StoreError},
 };
 
-/// How often the end of a snooze is looked for: the wall clock may be set at any time.
+/// How often ends of snoozes are checked, because the wall clock may be set at any time.
 const CHECK: Duration = Duration::from_secs(60);
 
 /// A snooze, and when it ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct ActiveSnooze {
     snooze: Snooze,
-    /// At the latest: a wall clock that is years behind must not prolong it.
+    /// The latest end by the monotonic clock: a wall clock that is years behind must not prolong the snooze.
     latest: Moment,
 }
 
@@ -26,7 +26,7 @@ pub(super) fn remaining(snooze: &Snooze, wall: Timestamp) -> Duration {
     Duration::try_from(wall.duration_until(snooze.until)).unwrap_or(Duration::ZERO).min(snooze.length)
 }
 
-/// Ends each snooze in time, for ever.
+/// Ends each snooze in time; never returns.
 pub(super) async fn run(shared: &Shared) {
     let mut asked = shared.snooze_changes.subscribe();
     let mut active = Vec::new();
@@ -34,7 +34,7 @@ pub(super) async fn run(shared: &Shared) {
         asked.mark_unchanged();
         let pause = match step(shared, &mut active).await {
             Ok(next) => next,
-            // The appliance stops, which ends this, too.
+            // The appliance is stopping, which also ends this task.
             Err(StoreError::Closed) => None,
             Err(error) => {
                 tracing::warn!(%error, "failed to read or end the snoozes of alerts; will retry");
@@ -50,7 +50,7 @@ pub(super) async fn run(shared: &Shared) {
     }
 }
 
-/// Ends what is over; returns when to look again, unless there is no snooze.
+/// Ends the snoozes that are over; returns when to check again, `None` without a snooze.
 async fn step(shared: &Shared, active: &mut Vec<ActiveSnooze>) -> Result<Option<Duration>, StoreError> {
     let (now, wall) = (shared.clock.now(), shared.clock.wall());
     *active = follow(active, shared.store.snoozes().await?, now, wall);
@@ -64,7 +64,7 @@ async fn step(shared: &Shared, active: &mut Vec<ActiveSnooze>) -> Result<Option<
     Ok(active.iter().map(|it| now.until(it.latest)).min().map(|next| next.min(CHECK)))
 }
 
-/// The stored snoozes; of those known already, with the earlier end.
+/// Reads the stored snoozes; a snooze that is known already keeps the earlier of its two ends.
 fn follow(known: &[ActiveSnooze], stored: Vec<Snooze>, now: Moment, wall: Timestamp) -> Vec<ActiveSnooze> {
     let active = |snooze: Snooze| {
         let latest = now + remaining(&snooze, wall);
@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(active[0].latest, start + 8 * hour);
         let later = follow(&active, vec![snooze.clone()], start + 5 * hour, boot + 5 * hour);
         assert_eq!(later[0].latest, start + 8 * hour, "it does not begin anew whenever it is read");
-        // The clock is set: it ends when it was to end.
+        // The clock is set right: the snooze ends at its intended time.
         let set = follow(&later, vec![snooze], start + 6 * hour, wall + 7 * hour);
         assert_eq!(set[0].latest, start + 7 * hour);
     }

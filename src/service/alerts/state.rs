@@ -17,16 +17,16 @@ use crate::{
 /// The shortest time between two states: a scan of all devices changes them often.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// How often what makes no event is looked for, as the end of a scan.
+/// How often to look for changes without an event, such as the end of a scan.
 const LOOK: Duration = Duration::from_secs(15);
 
-/// The shortest time between two looks at each device: reading all of them costs more.
+/// The shortest time between two readings of the devices: reading all of them costs more.
 const DEVICES_PAUSE: Duration = Duration::from_secs(30);
 
 /// Devices that are read at a time.
 const PAGE: u32 = 16;
 
-/// Where the state is read.
+/// The sources of the state.
 pub(super) struct StateParts {
     pub(super) store: Store,
     pub(super) differences: Differences,
@@ -35,14 +35,14 @@ pub(super) struct StateParts {
     pub(super) clock: Arc<dyn Clock>,
 }
 
-/// What the entities show; `None`: it was not read yet, or no channel asks for it.
+/// The state that the entities show; `None`: not read yet, or no channel needs it.
 #[derive(Clone)]
 pub(super) struct EntityStates {
     pub(super) appliance: watch::Receiver<Option<ApplianceState>>,
     pub(super) devices: watch::Receiver<Option<Arc<[DeviceEntities]>>>,
 }
 
-/// Tells what the entities show.
+/// Keeps the state that the entities show up to date.
 pub(super) struct EntityTellers {
     appliance: watch::Sender<Option<ApplianceState>>,
     devices: watch::Sender<Option<Arc<[DeviceEntities]>>>,
@@ -63,7 +63,7 @@ fn tell<T: PartialEq>(told: &watch::Sender<Option<T>>, state: Option<T>) {
     });
 }
 
-/// Tells the state whenever it has changed.
+/// Publishes the state whenever it has changed; never returns.
 pub(super) async fn observe(mut parts: StateParts, told: EntityTellers) {
     let mut latest = parts.store.latest_event();
     let (mut seen, mut devices_seen) = (None, None);
@@ -107,7 +107,7 @@ impl StateParts {
         Ok(())
     }
 
-    /// Reads the state; `None`: nothing was written since the version that was seen.
+    /// Reads the state; `None`: the database has not changed since version `seen`.
     async fn read(
         &mut self,
         seen: &mut Option<(i64, Vec<String>)>,
@@ -130,7 +130,7 @@ impl StateParts {
         }))
     }
 
-    /// Reads what is shown of each device: of the first known ones, so that it is the same ones each time.
+    /// Reads the state of the devices that have been known longest, so that the selection stays the same.
     async fn read_devices(&self) -> Result<Vec<DeviceEntities>, StoreError> {
         let config = Arc::clone(&self.config.borrow());
         let mut devices: Vec<DeviceEntities> = Vec::new();

@@ -1,4 +1,4 @@
-//! What can be seen of the channels from outside, in memory alone: what must survive a restart is in the store.
+//! The state of the channels for display. Only in memory: what must survive a restart is in the store.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -9,17 +9,17 @@ use crate::{
     model::Moment,
 };
 
-/// What a channel does.
+/// The activity of a channel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ChannelState {
-    /// Everything is sent.
+    /// All events are sent.
     #[default]
     Idle,
     /// A message is being delivered.
     Delivering,
     /// A message waits for further events.
     Waiting,
-    /// There were too many messages; the next one waits.
+    /// Too many messages were sent, so the next one waits.
     Paused,
     /// A message is held until the quiet hours end.
     Quiet,
@@ -30,7 +30,7 @@ pub enum ChannelState {
 /// The state of a channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChannelStatus {
-    /// What it does.
+    /// Its activity.
     pub state: ChannelState,
     /// Events that wait; those of the message that is being delivered count as one.
     pub pending: usize,
@@ -42,7 +42,7 @@ pub struct ChannelStatus {
     pub failing: Option<Duration>,
     /// Why the latest attempt failed, if it did.
     pub error: Option<String>,
-    /// Why the latest message was sent in the built-in words, if its template failed.
+    /// Why the latest message has the built-in text, if its template failed.
     pub template_error: Option<String>,
     /// When the latest message was delivered, since the start.
     pub delivered_at: Option<Timestamp>,
@@ -76,7 +76,7 @@ impl Statuses {
         self.0.retain(|name, _| names.contains(name));
     }
 
-    /// The state of a channel; ages count from when it was noted.
+    /// Returns the state of a channel, with its ages brought up to now.
     pub(super) fn of(&self, name: &str, now: Moment) -> ChannelStatus {
         let Some((status, noted)) = self.0.get(name) else { return ChannelStatus::default() };
         let mut status = status.clone();
@@ -88,7 +88,7 @@ impl Statuses {
         status
     }
 
-    /// Notes how a channel stands.
+    /// Records the state of a channel.
     pub(super) fn note(&mut self, name: &str, outbox: &ChannelOutbox, next: NextMessage, now: Moment) {
         let (status, noted) = self.0.entry(name.to_owned()).or_default();
         status.pending = outbox.pending();
@@ -102,7 +102,7 @@ impl Statuses {
             NextMessage::Paused(until) => (ChannelState::Paused, Some(until)),
             NextMessage::Quiet => (ChannelState::Quiet, None),
         };
-        // It has not worked since, whatever the next message waits for.
+        // The channel is still failing, whatever the next message waits for.
         status.state = if status.failing.is_some() { ChannelState::Failing } else { state };
         status.next = until.map(|until| now.until(until));
         *noted = now;

@@ -15,10 +15,10 @@ use crate::{
     store::StoreError,
 };
 
-/// The most pages of events that are searched for new devices: some ten thousand events, or a restless month.
+/// The most pages of events that are searched for new devices: some ten thousand events, which is a busy month.
 const MOST_PAGES: usize = 160;
 
-/// Reads how far the summaries of a channel are; without a time for them, what was stored is forgotten.
+/// Reads the state of a channel's summaries; if none are configured any more, deletes it.
 pub(super) async fn begin(
     shared: &Shared,
     channel: &ChannelConfig,
@@ -31,7 +31,7 @@ pub(super) async fn begin(
     }
 }
 
-/// Does what is due; returns until when to wait, or `None` if something was done.
+/// Carries out the step that is due; returns until when to wait, or `None` if a step was carried out.
 pub(super) async fn step(
     shared: &Shared,
     channel: &ChannelConfig,
@@ -44,7 +44,7 @@ pub(super) async fn step(
         SummaryStep::Wait(until) => return Ok(Some(until)),
         SummaryStep::Save(saved) => save(shared, channel, watch, saved).await?,
         SummaryStep::Write { day, after } => {
-            // Before there is a baseline there is nothing to be as expected.
+            // Without a baseline nothing can be as expected.
             let saved = match (store.has_baseline().await?, channel.summary) {
                 (true, Some(time)) => {
                     let config = Arc::clone(&shared.config.borrow());
@@ -111,7 +111,7 @@ async fn send(
     save(shared, channel, watch, saved).await
 }
 
-/// Reads how things stand; devices are new if their event is between both.
+/// Reads the state of the network; a device is new if its event is between these two.
 async fn read(
     selection: &Selection,
     config: &Config,
@@ -147,7 +147,7 @@ async fn read(
         let page = store.change_events(ChangeFilter { after, ..ChangeFilter::default() }).await?;
         next = page.next.filter(|next| *next < newest);
         for event in page.rows {
-            // What was seen before the first accept is no news.
+            // Devices that were seen before the first accept are not new.
             let is_new = event.kind == ChangeKind::New && event.alert;
             if !is_new || event.id > newest || snoozed.contains(&event.device) {
                 continue;

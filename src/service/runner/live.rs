@@ -147,7 +147,7 @@ impl Live {
         }
     }
 
-    /// Takes that the store has the result of a look that was kept.
+    /// Records that the store has the result of a look that was kept.
     pub(super) fn stored(&self, look: LookId) {
         if let Some(live) = self.lock().get_mut(&look) {
             live.stage = Stage::Stored;
