@@ -1,8 +1,8 @@
 //! Layer 2: hands a message to a mail server (RFC 5321), over TLS from the start (RFC 8314), after STARTTLS (RFC 3207),
 //! or in the clear.
 //!
-//! A dialogue of our own, because mail-send 0.7 asks this machine's resolver alone, does not let a server's replies to
-//! each recipient be judged apart, and needs a newer Rust than this project promises.
+//! Not by mail-send 0.7: it uses only this machine's resolver, it does not report the server's reply to each
+//! recipient, and it needs a newer Rust than this project promises.
 //!
 //! Whatever the server sends is bounded: a line, the lines of a reply, and the time.
 
@@ -28,14 +28,14 @@ use crate::model::one_line;
 /// How long a connection to one address may take.
 const CONNECT: Duration = Duration::from_secs(8);
 
-/// How long all may take before the message itself is sent; with it the command line's test ends in time.
+/// The time limit for everything before the message itself is sent; short enough for the test by the command line.
 const DIALOGUE: Duration = Duration::from_secs(25);
 
-/// How long the server may take to accept the message, which filters may read first. A client that gives up here does
-/// not know whether the server has it (RFC 5321, 4.5.3.2.6), and will send it again.
+/// How long the server may take to accept the message, which its filters may scan first. A client that gives up here
+/// does not know whether the server has the message (RFC 5321, 4.5.3.2.6), and will send it again.
 const ACCEPTANCE: Duration = Duration::from_secs(60);
 
-/// How long the end of the dialogue may take, of which nothing depends.
+/// How long the end of the dialogue may take; nothing depends on it.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// The most characters of an error's text.
@@ -44,7 +44,7 @@ const MAX_TEXT: usize = 300;
 /// A mail server, and how to speak with it.
 #[derive(Clone, Debug)]
 pub struct SmtpServer<'a> {
-    /// Where it may be, tried in this order.
+    /// Its addresses, tried in this order.
     pub addresses: &'a [SocketAddr],
     /// Its name, which its certificate must have.
     pub host: &'a str,
@@ -54,7 +54,7 @@ pub struct SmtpServer<'a> {
     pub login: Option<(&'a str, &'a str)>,
 }
 
-/// A message and its way.
+/// A message with its envelope.
 #[derive(Clone, Copy, Debug)]
 pub struct Envelope<'a> {
     /// The sender's address.
@@ -65,12 +65,12 @@ pub struct Envelope<'a> {
     pub content: &'a str,
 }
 
-/// What became of a message that the server has accepted for one recipient at least.
+/// The result of sending a message that the server has accepted for at least one recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accepted {
     /// What the server said at the end.
     pub answer: String,
-    /// The recipients whom the server refused, and how.
+    /// The recipients that the server refused, each with its reply.
     pub refused: Vec<(String, SmtpReply)>,
 }
 
@@ -89,12 +89,12 @@ pub enum SmtpError {
     /// The server does not offer what is needed.
     #[error("{0}")]
     Unfit(&'static str),
-    /// The server said no.
+    /// The server refused a command.
     #[error("{stage}: the answer is {reply}{}", reply.remedy(*stage))]
     Refused {
-        /// To what.
+        /// The command.
         stage: SmtpStage,
-        /// Its words.
+        /// Its reply.
         reply: SmtpReply,
     },
 }
@@ -109,7 +109,7 @@ impl SmtpError {
 /// Sends a message.
 ///
 /// # Errors
-/// The server cannot be reached or accepts it for no recipient.
+/// Fails if the server cannot be reached, or accepts the message for no recipient.
 pub async fn send_mail(server: &SmtpServer<'_>, envelope: Envelope<'_>) -> Result<Accepted, SmtpError> {
     let late = |_| SmtpError::TimedOut(DIALOGUE);
     let (mut dialogue, refused) = timeout(DIALOGUE, prepare(server, envelope)).await.map_err(late)??;
@@ -120,7 +120,7 @@ pub async fn send_mail(server: &SmtpServer<'_>, envelope: Envelope<'_>) -> Resul
     Ok(Accepted { answer: answer.to_string(), refused })
 }
 
-/// Goes as far as the server's readiness for the message; returns the recipients whom it refused, too.
+/// Sends the commands up to DATA; returns the recipients that the server refused.
 async fn prepare(
     server: &SmtpServer<'_>,
     envelope: Envelope<'_>,
@@ -131,7 +131,7 @@ async fn prepare(
     }
     let mut from = format!("MAIL FROM:<{}>", envelope.from);
     if dialogue.offers("SIZE").is_some() {
-        // So that a server which does not take that much says so at once (RFC 1870).
+        // The size makes a server with a lower limit refuse the message at once (RFC 1870).
         from += &format!(" SIZE={}", envelope.content.len());
     }
     dialogue.ask(&from, SmtpStage::Sender).await?.expect(SmtpStage::Sender, 2)?;
@@ -143,7 +143,7 @@ async fn prepare(
         }
     }
     if refused.len() == envelope.to.len() {
-        // One who may be reached later makes another attempt worthwhile.
+        // A recipient that may be accepted later makes another attempt worthwhile.
         let later =
             |(_, reply): &&(String, SmtpReply)| reply.judge(SmtpStage::Recipient) == ReplyJudgement::Later;
         let reply = refused.iter().find(later).or(refused.first()).map(|(_, reply)| reply.clone());
@@ -160,9 +160,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 /// A connection to a server.
 struct Dialogue {
     stream: BufReader<Box<dyn Stream>>,
-    /// This side's name: its address, for it may have no name that the server knows (RFC 5321, 4.1.4).
+    /// This side's name: its address, because it may have no name that the server knows (RFC 5321, 4.1.4).
     own: String,
-    /// What the server offers, as it says it.
+    /// The server's extensions, as it lists them.
     offers: Vec<String>,
 }
 
@@ -195,7 +195,7 @@ impl Dialogue {
         Ok(())
     }
 
-    /// The rest of the line with which the server offers something.
+    /// Returns the parameters of an extension, if the server offers it.
     fn offers(&self, keyword: &str) -> Option<&str> {
         self.offers.iter().find_map(|line| {
             let (word, rest) = line.split_once([' ', '=']).unwrap_or((line, ""));
@@ -211,7 +211,7 @@ impl Dialogue {
             ));
         }
         self.ask("STARTTLS", SmtpStage::Encryption).await?.expect(SmtpStage::Encryption, 2)?;
-        // What was sent before TLS began must not count as said under it: somebody on the way may have added it.
+        // Data from before TLS must not count as received under it: an attacker may have injected it.
         if !self.stream.buffer().is_empty() {
             return Err(SmtpError::Unfit(
                 "the server went on in the clear after STARTTLS; that is no honest server",
@@ -223,7 +223,7 @@ impl Dialogue {
         Ok(dialogue)
     }
 
-    /// Logs in (RFC 4954): by PLAIN (RFC 4616), or by LOGIN, which some servers alone know.
+    /// Logs in (RFC 4954): by PLAIN (RFC 4616), or by LOGIN, which is all that some servers know.
     async fn log_in(&mut self, user: &str, password: &str) -> Result<(), SmtpError> {
         const STAGE: SmtpStage = SmtpStage::Login;
         let ways = self.offers("AUTH").unwrap_or_default().to_ascii_uppercase();
@@ -244,7 +244,7 @@ impl Dialogue {
         Ok(())
     }
 
-    /// Sends a command. It holds nothing that came from the network: addresses are checked with the configuration.
+    /// Sends a command. It contains nothing from the network: addresses were checked when the configuration was read.
     async fn ask(&mut self, command: &str, stage: SmtpStage) -> Result<SmtpReply, SmtpError> {
         self.write(format!("{command}\r\n").as_bytes()).await?;
         let reply = read_reply(&mut self.stream).await?;
@@ -264,7 +264,8 @@ impl Dialogue {
     }
 }
 
-/// The message as it travels: a dot at the begin of a line is doubled, and a dot alone ends it (RFC 5321, 4.5.2).
+/// Encodes the message for the connection: a dot at the beginning of a line is doubled, and a line with only a dot
+/// ends it (RFC 5321, 4.5.2).
 fn stuffed(content: &str) -> String {
     let mut stuffed = String::with_capacity(content.len() + 16);
     for line in content.split_inclusive('\n') {

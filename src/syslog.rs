@@ -12,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-/// How long the network may take to say that nothing listens on a UDP port. Silence means delivered: syslog over UDP has
+/// How long to wait for an error that nothing listens on a UDP port. Silence counts as delivered: syslog over UDP has
 /// no acknowledgement.
 const REFUSAL: Duration = Duration::from_millis(500);
 
@@ -29,7 +29,7 @@ pub async fn send_datagram(server: SocketAddr, line: &str) -> io::Result<()> {
     let socket = UdpSocket::bind(any).await?;
     socket.connect(server).await?;
     socket.send(line.as_bytes()).await?;
-    // A connected socket is told of an ICMP error.
+    // Only a connected socket receives ICMP errors.
     match timeout(REFUSAL, socket.recv(&mut [0])).await {
         Ok(Err(error)) => Err(error),
         Ok(Ok(_)) | Err(_) => Ok(()),
@@ -38,8 +38,9 @@ pub async fn send_datagram(server: SocketAddr, line: &str) -> io::Result<()> {
 
 /// Sends one line over a connection of its own, ended by a newline (RFC 6587, 3.4.2).
 ///
-/// TCP does not tell whether a server has read what was sent: a connection that breaks loses what the kernel had taken.
-/// So our side is closed, and the server's answer to that is awaited, which it gives when it has read everything.
+/// TCP does not report whether a server has read what was sent: a connection that breaks loses what the kernel had
+/// buffered. So this side closes the connection and waits for the server to close it, too, which it does after it has
+/// read everything.
 ///
 /// # Errors
 /// Fails if there is no connection, or if the server does not close it in time.

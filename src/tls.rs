@@ -1,7 +1,7 @@
 //! Layer 1: which certificates the clients of TLS trust, for every channel in one place.
 //!
-//! By default the authorities that the machine trusts, its owner's own included; without any on the machine, Mozilla's.
-//! A file of authorities takes their place: then the receiver is known by them alone, as with curl's `--cacert`.
+//! By default these are the authorities that the machine trusts, including those that its owner has added; a machine
+//! without any gets Mozilla's. A file of authorities replaces them all, like curl's `--cacert`.
 
 use std::{
     fs::File,

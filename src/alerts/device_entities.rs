@@ -212,7 +212,7 @@ impl DeviceBoard {
         !self.queue.is_empty()
     }
 
-    /// Plans the messages that remove everything that is announced.
+    /// Returns the messages that remove everything that is announced.
     pub fn farewell(&mut self, topics: &MqttTopics) -> Vec<EntityAnnouncement> {
         self.queue.clear();
         let listed = std::mem::take(&mut self.listed);

@@ -21,7 +21,7 @@ const GROUP: Duration = Duration::from_secs(30);
 /// The most messages within ten minutes.
 const BURST: usize = 10;
 
-/// Reads both lists; the rules second, because they name channels.
+/// Reads both lists, the channels first, because the rules name them.
 pub(super) fn read(file: &mut Section<'_, '_>) -> (Vec<ChannelConfig>, Vec<AlertRule>) {
     let mut names = Vec::new();
     let channels = file.tables("channel", |section| channel(section, &mut names)).unwrap_or_default();
@@ -51,7 +51,7 @@ fn channel(section: &mut Section<'_, '_>, names: &mut Vec<String>) -> Option<Cha
         ("mqtt", TypeKey::Mqtt),
     ];
     let name = section.required("name", "\"phone\"", parse::channel_name);
-    // Its name is taken even if the rest is faulty, so that a rule that refers to it is not at fault, too.
+    // The name counts even if the rest is faulty, so that a rule which refers to it is no second fault.
     if let Some(name) = &name {
         if names.contains(name) {
             section

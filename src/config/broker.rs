@@ -1,21 +1,21 @@
-//! What is configured of an MQTT broker.
+//! The configuration of an MQTT broker.
 
 use std::path::PathBuf;
 
-/// How an MQTT broker is used.
+/// The settings for an MQTT broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MqttConfig {
     /// The user that logs in.
     pub user: Option<String>,
     /// A file that holds the password.
     pub password_file: Option<PathBuf>,
-    /// The only version of the protocol that is spoken; `None`: 5, and 3.1.1 where the broker refuses 5.
+    /// The only version of the protocol to use; `None`: 5, or 3.1.1 if the broker refuses 5.
     pub version: Option<MqttVersion>,
     /// What the topics begin with; `None`: `portscan/` and the appliance's id.
     pub topic: Option<String>,
-    /// The prefix under which Home Assistant looks for devices; `None`: nothing is announced to it.
+    /// Home Assistant's discovery prefix; `None`: nothing is announced.
     pub discovery: Option<String>,
-    /// Whether each device is announced to it, too, and not the appliance alone.
+    /// Whether each device is announced to Home Assistant, too, not only the appliance.
     pub has_device_entities: bool,
 }
 
@@ -29,7 +29,7 @@ pub enum MqttVersion {
 }
 
 impl MqttVersion {
-    /// All, as the file names them.
+    /// All versions, by their names in the file.
     pub const ALL: [(&'static str, Self); 2] = [("5", Self::V5), ("3.1.1", Self::V311)];
 
     /// Its name in the file.

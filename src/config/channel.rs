@@ -1,4 +1,4 @@
-//! Where alerts go, and which.
+//! The channels of alerts, and the rules that choose alerts for them.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
@@ -19,41 +19,41 @@ use crate::{
 pub struct ChannelConfig {
     /// Unique; 1 to 32 of a-z, 0-9 and hyphen.
     pub name: String,
-    /// What is spoken there.
+    /// Its type.
     pub kind: ChannelKind,
-    /// Where it is.
+    /// The URL of the receiver.
     pub url: ChannelUrl,
-    /// A file that holds the receiver's secret: a bearer token, or Gotify's key.
+    /// A file with the receiver's secret: a bearer token, or Gotify's key.
     pub token_file: Option<PathBuf>,
     /// A file that holds the key with which webhooks are signed.
     pub sign_file: Option<PathBuf>,
     /// The authorities (PEM) that are trusted in place of the machine's.
     pub ca_file: Option<PathBuf>,
-    /// The owner's words in place of the built-in ones.
+    /// The templates that replace the built-in texts.
     pub templates: MessageTemplates,
-    /// When messages are held; none is dropped.
+    /// The quiet hours, in which messages are held; none is dropped.
     pub quiet: Option<QuietHours>,
     /// When a summary is due, if the owner wants one.
     pub summary: Option<SummaryTime>,
     /// How long a message waits for further events; default 30 s.
     pub group: Duration,
-    /// The most messages within ten minutes, then one with all that waits; default 10.
+    /// The most messages within ten minutes; the rest waits for one message; default 10.
     pub burst: usize,
 }
 
-/// What a channel speaks.
+/// The type of a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChannelKind {
-    /// ntfy's: a topic's URL.
+    /// ntfy: publishes to a topic.
     Ntfy,
     /// A POST of JSON.
     Webhook {
-        /// What the JSON looks like.
+        /// The shape of the JSON.
         shape: WebhookShape,
     },
     /// A line to a syslog server.
     Syslog {
-        /// What the line looks like.
+        /// The format of the line.
         format: SyslogFormat,
     },
     /// A mail to each recipient.
@@ -62,12 +62,12 @@ pub enum ChannelKind {
     Mqtt(Box<MqttConfig>),
 }
 
-/// What the JSON of a webhook looks like.
+/// The shape of a webhook's JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WebhookShape {
-    /// Our own, with all there is.
+    /// This project's own, with every field.
     Generic,
-    /// Slack's incoming webhooks, which Mattermost and Rocket.Chat take, too.
+    /// Slack's incoming webhooks, which Mattermost and Rocket.Chat understand, too.
     Slack,
     /// Discord's webhooks.
     Discord,
@@ -79,12 +79,12 @@ pub enum WebhookShape {
     Alertmanager,
 }
 
-/// What a line of syslog looks like.
+/// The format of a syslog line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SyslogFormat {
-    /// With a full date and structured data.
+    /// RFC 5424: with a full date and structured data.
     Rfc5424,
-    /// The older one, which some receivers alone understand.
+    /// RFC 3164: the older format, the only one that some receivers understand.
     Rfc3164,
 }
 
@@ -114,7 +114,7 @@ pub enum MailSecurity {
     Clear,
 }
 
-/// A channel's URL. All of it but the scheme and the host may be a secret, so only these are displayed.
+/// A channel's URL. Everything except the scheme and the host may be a secret, so only these are displayed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ChannelUrl {
     whole: String,
@@ -127,9 +127,9 @@ pub struct ChannelUrl {
 /// A span of the local day in which messages are held; it may pass midnight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QuietHours {
-    /// Its begin.
+    /// Its beginning.
     pub from: Time,
-    /// Its end, which is no longer part of it.
+    /// Its end, exclusive.
     pub until: Time,
 }
 
@@ -142,16 +142,16 @@ pub struct SummaryTime {
     pub at: Time,
 }
 
-/// Chooses alerts.
+/// A rule that chooses alerts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AlertRule {
-    /// What they are about; never empty.
+    /// The kinds of alerts; never empty.
     pub events: Vec<AlertKind>,
-    /// The devices that they are about; empty: all.
+    /// The devices; empty: all.
     pub devices: Vec<DevicePattern>,
-    /// Where they go; empty: to every channel.
+    /// The channels; empty: all.
     pub channels: Vec<String>,
-    /// In place of the kind's own.
+    /// Replaces the kind's own severity.
     pub severity: Option<AlertSeverity>,
 }
 
@@ -206,7 +206,7 @@ impl SyslogFormat {
 }
 
 impl MailSecurity {
-    /// What a URL asks for.
+    /// Returns the security that the scheme of a URL asks for.
     pub(super) fn of(url: &str) -> Self {
         match url.split_once("://") {
             Some(("smtps", _)) => Self::Tls,
@@ -215,7 +215,7 @@ impl MailSecurity {
         }
     }
 
-    /// The port where the URL has none.
+    /// Returns the default port of the scheme.
     pub const fn default_port(self) -> u16 {
         match self {
             Self::Tls => 465,
@@ -226,7 +226,7 @@ impl MailSecurity {
 }
 
 impl ChannelUrl {
-    /// A URL of which the parts were checked.
+    /// Makes a URL from checked parts.
     pub(super) fn new(whole: &str, scheme: &str, authority: &Authority) -> Self {
         let path = &whole[(scheme.len() + "://".len() + authority.as_str().len()).min(whole.len())..];
         let rest = if path.trim_matches('/').is_empty() { "" } else { "/..." };
@@ -278,7 +278,7 @@ impl fmt::Debug for ChannelUrl {
 }
 
 impl QuietHours {
-    /// Whether this time of day is in it.
+    /// Whether a time of day is within these hours.
     pub fn contains(&self, time: Time) -> bool {
         if self.from < self.until {
             (self.from..self.until).contains(&time)

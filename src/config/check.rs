@@ -21,11 +21,11 @@ pub struct Machine {
     pub token: Option<String>,
     /// Why the secrets of alert channels cannot be used, if so.
     pub secrets: Vec<String>,
-    /// What the user that the appliance runs as may not use, and how to mend it.
+    /// The files that the appliance's user cannot use, each with the remedy.
     pub closed: Vec<String>,
-    /// The same where it is not known which user that is.
+    /// The same files, if the appliance's user is only a guess.
     pub maybe_closed: Vec<String>,
-    /// That every user of this machine may read the token, and how to mend it, if so.
+    /// The warning that every user of this machine may read the token, with the remedy.
     pub open_token: Option<String>,
     /// Why addresses of `listen` cannot be bound, and what to do about it.
     pub unbound: Vec<String>,
@@ -139,12 +139,12 @@ pub fn check(config: &Config, machine: &Machine) -> Vec<Finding> {
     findings
 }
 
-/// Whether a channel's token can be read on the way.
+/// Whether a channel's token is sent unencrypted.
 fn sends_in_the_clear(channel: &ChannelConfig) -> bool {
     channel.token_file.is_some() && channel.url.has_scheme("http")
 }
 
-/// The same of a password for an MQTT broker, beyond private networks.
+/// Whether a password is sent unencrypted to an MQTT broker outside private networks.
 fn shows_password(channel: &ChannelConfig) -> bool {
     matches!(&channel.kind, ChannelKind::Mqtt(broker) if mqtt::shows_password(broker, &channel.url))
 }
@@ -162,7 +162,7 @@ fn is_anywhere(net: &IpNet) -> bool {
     }
 }
 
-/// The interfaces that addresses are said to be on.
+/// Returns the interfaces that addresses in the configuration name.
 fn zones(config: &Config) -> impl Iterator<Item = &str> {
     let listed = config.scanners.iter().filter_map(|scanner| match &scanner.targets {
         Targets::List(targets) => Some(targets),

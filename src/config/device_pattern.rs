@@ -1,4 +1,4 @@
-//! Which devices a rule for alerts is about.
+//! The devices of a rule for alerts.
 
 use std::fmt;
 
@@ -11,11 +11,11 @@ pub enum DevicePattern {
     Target(TargetSpec),
     /// `tag:NAME`: by a tag, of the configuration or of the page.
     Tag(String),
-    /// `type:NAME`: by what it is.
+    /// `type:NAME`: by its type.
     Type(DeviceType),
 }
 
-/// The device that an alert is about, as far as rules ask.
+/// The properties of an alert's device that rules use.
 #[derive(Clone, Copy, Debug)]
 pub struct AlertSubject<'a> {
     /// Its MAC, if known.
@@ -24,12 +24,12 @@ pub struct AlertSubject<'a> {
     pub address: &'a Address,
     /// Its tags now.
     pub tags: &'a [String],
-    /// What it is, as far as known now.
+    /// Its type, if known now.
     pub device_type: Option<DeviceType>,
 }
 
 impl DevicePattern {
-    /// Whether it is this device.
+    /// Whether the pattern matches the device.
     pub fn matches(&self, subject: &AlertSubject<'_>) -> bool {
         match self {
             Self::Target(spec) => spec.matches(subject.address, subject.mac),

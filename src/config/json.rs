@@ -1,7 +1,8 @@
-//! A configuration in JSON, which Home Assistant writes an add-on's options as: the same keys in the same sections.
+//! A configuration in JSON, with the same keys in the same sections. Home Assistant writes an add-on's options in
+//! this form.
 //!
-//! It is rewritten as TOML and read as such, so that there is one reader; its faults name the key. The line that they
-//! name is that of the rewritten file: each key of the top has one.
+//! It is rewritten as TOML, so that there is one reader. A fault names the key; its line is that of the rewritten
+//! text, in which each top-level key has one line.
 
 use std::fmt::Write;
 
@@ -40,7 +41,7 @@ fn write_value(text: &mut String, value: &Value) {
         Value::Object(keys) => {
             *text += &inline_table(keys);
         }
-        // Numbers and truth values are written alike. Nothing is left out above.
+        // Numbers and booleans are written alike in both. `null` was left out above.
         _ => _ = write!(text, "{value}"),
     }
 }

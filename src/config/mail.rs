@@ -1,4 +1,4 @@
-//! What a channel of the type `email` has beyond the keys of all channels.
+//! The keys that only channels of the type `email` have.
 
 use std::net::IpAddr;
 
@@ -17,7 +17,7 @@ const LONGEST_ADDRESS: usize = 254;
 /// The schemes of a URL, in the order of [`MailSecurity`].
 pub(super) const SCHEMES: [&str; 3] = ["smtps", "smtp+starttls", "smtp"];
 
-/// Reads the keys. `url` is that of the channel, if it is right.
+/// Reads the keys. `url` is the channel's, if it is valid.
 pub(super) fn read(section: &mut Section<'_, '_>, url: Option<&ChannelUrl>) -> Option<MailConfig> {
     let from = section.required("from", "\"portscan@example.org\"", mail_address);
     let is_there = section.has("to");
@@ -66,8 +66,8 @@ fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
-/// An address of RFC 5321 (4.1.2) in its plain form, which is what people have: no quotes, no comments, no address in
-/// place of the domain. So it can stand in a command and in a header as it is.
+/// Parses a mail address of RFC 5321 (4.1.2) in the plain form that people use: no quotes, no comments, no IP address
+/// in place of the domain. Such an address can be put into a command and a header unchanged.
 fn mail_address(text: &str) -> Result<String, String> {
     let is_atom = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c);
     let is_label = |label: &str| {

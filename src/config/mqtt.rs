@@ -13,10 +13,10 @@ use crate::model::is_local_name;
 /// Where Home Assistant looks for devices, if it was not told otherwise.
 const DISCOVERY: &str = "homeassistant";
 
-/// Of what Home Assistant gets entities: of the appliance alone, or of each device, too.
+/// What gets entities in Home Assistant: only the appliance, or also each device.
 const ENTITIES: [(&str, bool); 2] = [("appliance", false), ("devices", true)];
 
-/// The longest topic prefix, in bytes: with what is appended it stays far below the 65,535 of the standard.
+/// The longest topic prefix, in bytes: with its suffixes it stays far below the standard's 65,535.
 const LONGEST_TOPIC: usize = 200;
 
 /// Reads the keys that other types of channels do not have.
@@ -44,8 +44,8 @@ pub(super) fn read(section: &mut Section<'_, '_>, url: Option<&ChannelUrl>) -> M
     MqttConfig { user, password_file, version, topic, discovery, has_device_entities }
 }
 
-/// The beginning of a topic: what a client may publish to (5, 4.7), and no level that brokers or Home Assistant treat in
-/// their own way.
+/// Parses a topic prefix: a topic that a client may publish to (5, 4.7), without levels that brokers or Home
+/// Assistant treat specially.
 fn topic(text: &str) -> Result<String, String> {
     let is_plain = |c: char| !c.is_control() && !c.is_whitespace() && !matches!(c, '+' | '#' | '$');
     let is_level = |level: &str| !level.is_empty() && level.chars().all(is_plain);
@@ -58,8 +58,8 @@ fn topic(text: &str) -> Result<String, String> {
     ))
 }
 
-/// Whether a password would be sent to another machine's address that is not private, readable on the way. A name is not
-/// looked up: one of a home network, a single word or under a suffix that only such networks use, is taken for private.
+/// Whether a password would be sent unencrypted to another machine outside private networks. Names are not looked up:
+/// a single label, or a name under a suffix that only home networks use, counts as private.
 pub(super) fn shows_password(broker: &MqttConfig, url: &ChannelUrl) -> bool {
     broker.password_file.is_some() && url.has_scheme("mqtt") && !is_private(url.host())
 }

@@ -1,8 +1,8 @@
 //! A TOML table on its way to checked values.
 //!
-//! serde's `deny_unknown_fields` stops at the first fault and cannot say "did you mean". Here keys are taken
-//! out of a table one by one, which yields three things at once: every fault with its line, the list of known
-//! keys (those that were asked for, so that it cannot go out of date), and the unknown ones (those left).
+//! serde's `deny_unknown_fields` stops at the first fault and cannot say "did you mean". Here keys are taken out of a
+//! table one by one, which yields three results: every fault with its line; the known keys, which are those that were
+//! read, so the list is never out of date; and the unknown keys, which are those that remain.
 
 use std::{cell::RefCell, fmt::Display, ops::Range, path::Path};
 

@@ -21,7 +21,7 @@ pub struct NetworkSummary {
     pub missing: u64,
     /// Devices that were seen for the first time since the last summary.
     pub new_devices: u64,
-    /// Devices with snoozed alerts; of the counts above only `devices` and `open_ports` include them.
+    /// Devices with snoozed alerts; of the counts above only `devices` and `open` include them.
     pub snoozed: usize,
     /// The first devices with differences.
     pub deviating: Vec<DeviatingPorts>,

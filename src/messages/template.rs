@@ -90,7 +90,7 @@ impl MessageTemplates {
         }
         for (sample, message) in samples() {
             part.render(template, &message).map_err(|error| match error {
-                // It would fail for every message, so the first one is named.
+                // A malformed template fails for every message, so the error names none.
                 wrong @ TemplateError::Wrong { .. } if is_unreadable(template) => wrong,
                 error => TemplateError::Sample { sample, error: Box::new(error) },
             })?;

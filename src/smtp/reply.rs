@@ -1,4 +1,4 @@
-//! What a mail server answers, and what that means for the message.
+//! A mail server's replies, and their meaning for the message.
 
 use std::fmt;
 
@@ -25,22 +25,22 @@ pub struct SmtpReply {
     pub lines: Vec<String>,
 }
 
-/// What the server was asked for.
+/// The stage of the dialogue that a reply belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SmtpStage {
-    /// Its greeting.
+    /// The greeting.
     Greeting,
     /// TLS.
     Encryption,
-    /// To accept the password.
+    /// The log-in.
     Login,
-    /// To accept the sender.
+    /// The sender's address.
     Sender,
-    /// To accept a recipient.
+    /// A recipient's address.
     Recipient,
-    /// To accept the message.
+    /// The message itself.
     Message,
-    /// To close the connection.
+    /// The end of the connection.
     End,
 }
 
@@ -83,10 +83,10 @@ impl SmtpReply {
         if self.is(first) { Ok(self) } else { Err(SmtpError::Refused { stage, reply: self }) }
     }
 
-    /// Judges a reply that is no success. A code of 5xx judges the message where the message's sender, recipient or text
-    /// was asked for. It does not before: a wrong password, or an address that the server does not know, no message
-    /// would pass. And two codes are of another kind: 552 of a full mailbox, which its owner empties, though not of a
-    /// message that is too long (5.3.4; RFC 3463); and 530, which asks for a password.
+    /// Judges a reply that is not a success. A code of 5xx is final for the message only in reply to its sender, a
+    /// recipient or its text. Before that it would stop every message: the password is wrong, or the server does not
+    /// know this client's address. Two codes are exceptions: 552, if it means a full mailbox, which its owner can
+    /// empty, and not a message that is too long (5.3.4; RFC 3463); and 530, which asks for a password.
     pub fn judge(&self, stage: SmtpStage) -> ReplyJudgement {
         let is_of_message = matches!(stage, SmtpStage::Sender | SmtpStage::Recipient | SmtpStage::Message);
         let is_full = self.code == 552 && stage != SmtpStage::Sender && !self.has_status("5.3.4");
@@ -101,7 +101,7 @@ impl SmtpReply {
         self.lines.iter().any(|line| line.split(' ').next() == Some(status))
     }
 
-    /// How to mend it, as the end of an error.
+    /// Returns the remedy, as the end of an error.
     pub(super) fn remedy(&self, stage: SmtpStage) -> &'static str {
         match (stage, self.code) {
             (SmtpStage::Login, 535) => "; user or password_file is wrong",

@@ -83,7 +83,7 @@ async fn a_connection_without_encryption_is_not_used_where_it_is_asked_for() {
     assert_eq!(said, ["EHLO [127.0.0.1]"], "no password was sent");
 }
 
-/// What somebody on the way adds before TLS begins would be taken for the server's words (CVE-2011-0411).
+/// Text that an attacker injects before TLS begins would count as the server's reply (CVE-2011-0411).
 #[tokio::test]
 async fn words_that_follow_starttls_in_the_clear_are_refused() {
     let answers = [("EHLO", "250-hi\r\n250 STARTTLS\r\n"), ("STARTTLS", "220 go\r\n250 injected\r\n")];

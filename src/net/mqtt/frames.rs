@@ -14,7 +14,8 @@ pub(super) struct Frame {
     pub(super) body: Bytes,
 }
 
-/// What has arrived and is not read yet: at most one packet of the longest kind, and what came with its end.
+/// Bytes that have arrived and are not read yet: at most one packet of the greatest length, and what came after its
+/// end.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
     pub(super) buffer: BytesMut,
@@ -23,10 +24,11 @@ pub(super) struct Frames {
 }
 
 impl Frames {
-    /// Returns the next packet, if all of it is there.
+    /// Returns the next packet, if it has arrived completely.
     ///
-    /// A message that is too long is passed over: whoever may write to a topic could end the connection of every client
-    /// otherwise, and version 3.1.1 has no way to tell the broker. Any other packet of that length is an error.
+    /// A message that is too long is skipped. Otherwise any client that may write to a topic could end the connection
+    /// of every subscriber, because in version 3.1.1 a client cannot announce its limit. Any other packet of that
+    /// length is an error.
     pub(super) fn next(&mut self) -> Result<Option<Frame>, &'static str> {
         loop {
             let skipped = self.skip.min(self.buffer.len());
@@ -54,7 +56,7 @@ impl Frames {
     }
 }
 
-/// A variable byte integer of at most four bytes (1.5.5), and how many it has.
+/// Reads a variable byte integer of at most four bytes (1.5.5); returns its value and length.
 pub(super) fn remaining_length(bytes: &[u8]) -> Result<Option<(usize, usize)>, &'static str> {
     let mut length = 0;
     for (index, &byte) in bytes.iter().take(4).enumerate() {

@@ -1,4 +1,4 @@
-//! A packet's bytes as what it says. Only what a broker may send to a client that subscribes with QoS 0.
+//! Parses packets from the broker, only those that a broker may send to a client that subscribes with QoS 0.
 
 use bytes::{Buf, Bytes};
 
@@ -22,27 +22,27 @@ pub(super) enum Incoming {
     Disconnected { code: u8, reason: Option<String> },
 }
 
-/// What a broker of version 5 takes (3.2.2.3); one of 3.1.1 does not say.
+/// What a broker of version 5 accepts (3.2.2.3); a broker of 3.1.1 does not say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct BrokerLimits {
-    /// Whether it takes QoS 1.
+    /// Whether it accepts QoS 1.
     pub(super) acknowledges: bool,
     /// Whether it keeps retained messages.
     pub(super) retains: bool,
     /// The longest packet.
     pub(super) longest: usize,
-    /// The keep-alive that it asks for, in seconds.
+    /// The keep-alive that the broker demands, in seconds.
     pub(super) keep_alive: Option<u16>,
 }
 
 impl Default for BrokerLimits {
     fn default() -> Self {
-        // The longest that the format can tell (2.1.4).
+        // The greatest length that the format can express (2.1.4).
         Self { acknowledges: true, retains: true, longest: 268_435_455, keep_alive: None }
     }
 }
 
-/// Why a packet is not one.
+/// Why bytes are not a packet.
 type Fault = &'static str;
 
 const SHORT: Fault = "a packet ends early";
@@ -87,7 +87,7 @@ fn connected(is_5: bool, body: &mut Bytes) -> Result<Incoming, Fault> {
         return Err("a CONNACK has flags that there are not");
     }
     let code = byte(body)?;
-    // A broker that knows 3.1.1 alone answers in its own format.
+    // A broker that knows only 3.1.1 answers in its own format.
     if !is_5 || (body.is_empty() && code != 0) {
         return Ok(Incoming::Connected { code, limits: BrokerLimits::default(), reason: None });
     }
@@ -114,11 +114,11 @@ fn message(is_5: bool, flags: u8, mut body: Bytes) -> Result<Incoming, Fault> {
     if is_5 {
         properties(&mut body)?;
     }
-    // A copy of the payload's own length, for the packet's buffer holds what arrived with it.
+    // A copy with the payload's own length, because the packet's buffer holds more than the packet.
     Ok(Incoming::Message { topic, payload: Bytes::copy_from_slice(&body), is_retained: flags & 1 != 0 })
 }
 
-/// The end of a PUBACK or DISCONNECT: without it, all is well.
+/// Reads the reason code of a PUBACK or DISCONNECT; without one, it is success.
 fn code_and_reason(is_5: bool, body: &mut Bytes) -> Result<(u8, Option<String>), Fault> {
     if !is_5 || body.is_empty() {
         return Ok((0, None));

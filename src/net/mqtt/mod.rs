@@ -1,12 +1,12 @@
-//! An MQTT client: what a sender of alerts needs of MQTT 5 and 3.1.1 (OASIS, 2019 and 2014), and no more.
+//! An MQTT client with only what a sender of alerts needs of MQTT 5 and 3.1.1 (OASIS, 2019 and 2014).
 //!
 //! It publishes with QoS 1, one message at a time, so their order is kept; it subscribes with QoS 0; every connection
-//! begins a new session. Everything a broker sends is hostile: packets are bounded before they are kept, so is their
-//! rate, and what the standard does not allow ends the connection.
+//! begins a new session. Everything that a broker sends is hostile: the size of packets is checked before they are
+//! kept, their rate is bounded, and what the standard does not allow ends the connection.
 //!
-//! Written here because the release aborts on a panic: `mqtt-protocol-core` unwraps on its way through received packets,
-//! and brings a dozen crates; `rumqttc` pins a certificate verifier with known vulnerabilities. A client's half of the
-//! standard is these files.
+//! No library: the release build aborts on a panic, and `mqtt-protocol-core` unwraps while it parses received
+//! packets, and brings a dozen crates; `rumqttc` pins a certificate verifier with known vulnerabilities. These files
+//! are the client's half of the standard.
 //!
 //! | File | Does |
 //! |---|---|

@@ -5,23 +5,24 @@ use crate::config::MqttVersion;
 /// How to log in.
 #[derive(Clone)]
 pub struct MqttOptions {
-    /// Which protocol is spoken.
+    /// The version of the protocol.
     pub version: MqttVersion,
-    /// Its own for each connection that exists at a time: a broker closes the older of two with the same.
+    /// The client id, unique among the connections that exist at a time: of two with the same id, a broker closes the
+    /// older one.
     pub client_id: String,
     /// The user that logs in.
     pub user: Option<String>,
-    /// With which password; without a user only version 5 allows one.
+    /// The password; only version 5 allows one without a user.
     pub password: Option<String>,
-    /// What the broker publishes, retained, when the connection ends without a farewell.
+    /// The will, which the broker publishes and retains when the connection ends without a DISCONNECT.
     pub will: Option<MqttWill>,
 }
 
-/// A message that is published when its sender is gone.
+/// A will: a message that the broker publishes when its sender is gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MqttWill {
-    /// Where.
+    /// The topic.
     pub topic: String,
-    /// What.
+    /// The payload.
     pub payload: String,
 }

@@ -1,4 +1,4 @@
-//! Packets as bytes. Every text and payload is the caller's, and is bounded by it.
+//! Writes packets. The caller bounds every text and payload.
 
 use super::options::{MqttOptions, MqttWill};
 use crate::config::MqttVersion;
@@ -9,7 +9,7 @@ pub(super) const LONGEST: u32 = 16 * 1024;
 /// QoS 1: at least once.
 const AT_LEAST_ONCE: u8 = 1 << 1;
 
-/// CONNECT (3.1), with a clean session: what was not acknowledged is published again by the outbox.
+/// CONNECT (3.1), with a clean session: the outbox repeats what was not acknowledged.
 pub(super) fn connect(options: &MqttOptions, keep_alive: u16) -> Vec<u8> {
     const CLEAN: u8 = 1 << 1;
     let is_5 = options.version == MqttVersion::V5;
@@ -103,7 +103,8 @@ fn text(to: &mut Vec<u8>, text: &str) {
     binary(to, text.as_bytes());
 }
 
-/// Two bytes of length and the bytes; what is longer than they can say is cut, which no caller's text is.
+/// Appends two bytes of length and the bytes. Anything longer than 65,535 bytes would be cut, but no caller passes
+/// that much.
 fn binary(to: &mut Vec<u8>, bytes: &[u8]) {
     let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
     to.extend(length.to_be_bytes());

@@ -19,12 +19,12 @@ use crate::{config::MqttVersion, model::one_line};
 /// How long the broker may take to answer.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// The keep-alive that is asked for, in seconds: a ping twice in that time keeps the connection through any router, and
-/// a broker sends the will when one and a half of it have passed in silence.
+/// The requested keep-alive, in seconds. Two pings in that time keep the connection open in any router. A broker
+/// publishes the will after one and a half times this long without a packet.
 const KEEP_ALIVE: u16 = 60;
 
-/// The most packets and bytes that a broker may send between two pings; a hostile client of the broker must not take the
-/// processor.
+/// The most packets and bytes that a broker may send between two pings: a hostile client of the broker must not use
+/// up the processor.
 const FLOOD: (usize, usize) = (3000, 1 << 20);
 
 /// The most messages that wait to be taken; further ones are dropped.
@@ -43,7 +43,7 @@ pub struct MqttMessage {
     pub topic: String,
     /// What it says.
     pub payload: Bytes,
-    /// Whether it is an old one, kept for new subscribers.
+    /// Whether it was retained.
     pub is_retained: bool,
 }
 
@@ -79,8 +79,8 @@ pub enum MqttError {
 }
 
 impl MqttError {
-    /// Whether the broker would refuse this message again, and take others: a topic or a content that it does not want,
-    /// or too long a packet. What it says of the account, of quotas and of itself is about every message.
+    /// Whether the broker would refuse this message again but accept others: it refuses the topic, the content or the
+    /// length. Reasons about the account, quotas or the broker itself apply to every message.
     pub fn judges_the_message(&self) -> bool {
         matches!(self, Self::NotTaken { code: 0x90 | 0x95 | 0x99, .. })
     }
@@ -151,8 +151,8 @@ impl<S: AsyncRead + AsyncWrite> MqttSession<S> {
         self.limits.retains
     }
 
-    /// Subscribes to topics, with QoS 0. Whether what is retained there is wanted, too, is for version 5 alone: an
-    /// older broker sends it in any case.
+    /// Subscribes to topics, with QoS 0. Only version 5 can leave out retained messages: an older broker always sends
+    /// them.
     ///
     /// # Errors
     /// Fails if the broker refuses one of them, or does not answer within 15 s.
@@ -205,8 +205,7 @@ impl<S: AsyncRead + AsyncWrite> MqttSession<S> {
         .await
     }
 
-    /// Waits for a message of what was subscribed to, and answers for the keep-alive meanwhile. Nothing is lost if this
-    /// future is dropped.
+    /// Waits for a message of a subscription, and keeps the connection alive in the meantime. Cancel-safe.
     ///
     /// # Errors
     /// Fails once the session is over.
@@ -220,7 +219,7 @@ impl<S: AsyncRead + AsyncWrite> MqttSession<S> {
         }
     }
 
-    /// Says farewell: the broker drops the will.
+    /// Disconnects: the broker drops the will.
     pub async fn close(mut self) {
         self.outgoing.extend_from_slice(&DISCONNECT);
         let farewell = async {
@@ -229,18 +228,18 @@ impl<S: AsyncRead + AsyncWrite> MqttSession<S> {
             }
             self.writer.shutdown().await
         };
-        // Whether it arrives or not, the connection ends.
+        // The connection ends whether this arrives or not.
         _ = timeout(PATIENCE, farewell).await;
     }
 
-    /// How many bytes of the broker's are kept.
+    /// Returns how many received bytes are buffered.
     #[cfg(test)]
     pub(super) fn frames_len(&self) -> usize {
         self.frames.buffer.len()
     }
 
     fn next_id(&mut self) -> u16 {
-        // 0 is none (2.2.1).
+        // 0 is not a valid identifier (2.2.1).
         self.latest_id = self.latest_id.checked_add(1).unwrap_or(1);
         self.latest_id
     }
@@ -257,7 +256,7 @@ impl<S: AsyncRead + AsyncWrite> MqttSession<S> {
         }
     }
 
-    /// Reads the next packet that is not about the connection itself. Nothing is lost if this future is dropped.
+    /// Reads the next packet that is not about the connection itself. Cancel-safe.
     async fn packet(&mut self) -> Result<Incoming, MqttError> {
         loop {
             while let Some(frame) = self.frames.next().map_err(MqttError::Malformed)? {
@@ -317,7 +316,7 @@ impl LimitTo for &mut BytesMut {
     }
 }
 
-/// Pings so often that the broker hears one within the keep-alive.
+/// Returns the interval between pings, so that the broker receives one within the keep-alive.
 fn ticks(seconds: u16) -> Interval {
     let mut ticks = interval(Duration::from_millis(u64::from(seconds.max(1)) * 500));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -365,7 +364,7 @@ fn refusal(version: MqttVersion, code: u8, reason: Option<String>) -> MqttError 
     }
 }
 
-/// A reason code (2.4) in words, and the broker's own, if it has any.
+/// Formats a reason code (2.4), and the broker's own words, if it sends any.
 fn told(code: u8, reason: Option<String>) -> String {
     let text = match code {
         0x00 => "it ends",

@@ -1,4 +1,4 @@
-//! Brokers that do as they should, and ones that send too much, nonsense or nothing.
+//! Well-behaved brokers, and brokers that send too much, nonsense or nothing.
 
 use bytes::Bytes;
 use proptest::prelude::*;

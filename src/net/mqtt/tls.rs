@@ -19,13 +19,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Where a broker is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MqttServer {
-    /// The host, as its certificate has it.
+    /// The host, by the name in its certificate.
     pub name: String,
     /// Its addresses, tried in this order, and the port.
     pub addresses: Vec<SocketAddr>,
     /// Whether it speaks TLS.
     pub is_encrypted: bool,
-    /// A file of certificates in PEM that its own is signed by, instead of those of this machine.
+    /// A file of authorities (PEM) that are trusted instead of this machine's.
     pub ca_file: Option<PathBuf>,
 }
 
@@ -51,7 +51,7 @@ pub async fn connect_mqtt(server: &MqttServer) -> Result<MqttStream, MqttError> 
             false => None,
         };
         let stream = TcpStream::connect(&server.addresses[..]).await?;
-        // One packet is one message, and waits for nothing.
+        // Each packet is a whole message, which Nagle's algorithm would only delay.
         stream.set_nodelay(true)?;
         let Some(connector) = tls else { return Ok(MqttStream::Plain(stream)) };
         let name = ServerName::try_from(server.name.clone()).map_err(io::Error::other)?;
@@ -64,7 +64,7 @@ pub async fn connect_mqtt(server: &MqttServer) -> Result<MqttStream, MqttError> 
     }
 }
 
-/// Reads the certificates to trust, which takes the disk's time.
+/// Reads the certificates to trust; blocks on the disk.
 async fn connector(ca_file: Option<PathBuf>) -> io::Result<TlsConnector> {
     let config = spawn_blocking(move || client_config(ca_file.as_deref())).await.map_err(io::Error::other)?;
     let wrong = |error| io::Error::other(format!("ca_file: {error}"));
