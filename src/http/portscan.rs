@@ -79,8 +79,8 @@ async fn device(
     rows::streamed(&queue, "application/json", ports).await
 }
 
-/// Looks at one port of any host, now. Like the original it answers 200 whatever it finds: a port that is not
-/// open has the key `error`.
+/// Probes one port of any host, now. Like the original it answers 200 whatever the result: a port that is not open
+/// has the key `error`.
 #[utoipa::path(
     get, path = "/{host}/{port}/json", tag = "portscan",
     params(
@@ -241,16 +241,16 @@ enum DeviceBody<'a> {
 struct HostBody<'a> {
     host: HostPart<'a>,
     time: TimePart,
-    /// How many TCP ports it was scanned for; after its first look these are the 1,000 commonest.
+    /// The number of scanned TCP ports; after its quick scan these are the 1,000 commonest.
     scanned_ports: u32,
     /// The open TCP ports, ascending.
-    // With their number the last: there may be so many of them that they are written apart, by `Ports`.
+    // The last field, together with their number, because there may be so many that `Ports` writes them separately.
     #[schema(value_type = Vec<u16>)]
     ports: &'a [u16],
     count: usize,
 }
 
-/// Which device it is, and where it was last seen.
+/// The device, and its last address.
 #[derive(Serialize, ToSchema)]
 struct HostPart<'a> {
     #[schema(value_type = String)]
@@ -259,7 +259,7 @@ struct HostPart<'a> {
     mac: Mac,
 }
 
-/// When it was looked at, and how long that took.
+/// The time of its scan, and the duration.
 #[derive(Serialize, ToSchema)]
 struct TimePart {
     #[schema(example = "2022-12-11 21:18:02")]
@@ -294,7 +294,7 @@ impl<'a> HostBody<'a> {
 struct ProbeBody<'a> {
     #[serde(flatten)]
     original: OriginalPart<'a>,
-    /// Where it looked: the first address of the name.
+    /// The probed address: the first one of the name.
     #[schema(value_type = Option<String>, nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     address: Option<Address>,
@@ -309,7 +309,7 @@ struct ProbeBody<'a> {
     rtt_ms: Option<f64>,
 }
 
-/// What the original would have said.
+/// The original's error text.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 enum OriginalPart<'a> {

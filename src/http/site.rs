@@ -59,7 +59,7 @@ pub struct Site {
     pub health: watch::Receiver<Health>,
     /// Judges the machine.
     pub diagnose: v1::Diagnose,
-    /// Tells of the alerts, and tests them.
+    /// Reports the state of the alerts, and tests channels.
     pub alerts: Alerts,
     /// Imports reports of other tools.
     pub importer: Importer,

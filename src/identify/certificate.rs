@@ -1,4 +1,4 @@
-//! X.509 certificates (RFC 5280): what an owner needs of them, and what their subject says of the device.
+//! X.509 certificates (RFC 5280): the fields that an owner needs, and the device that the subject names.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -33,7 +33,7 @@ pub(super) fn identify(der: &[u8], time: Timestamp) -> Option<PortIdentification
     Some(PortIdentification { tls: true, certificate: Some(certificate), ..found })
 }
 
-/// Reads without the rules that devices break (`Raw`): long, negative and absent serial numbers are common.
+/// Does not check the rules that devices break (`Raw`): long, negative and absent serial numbers are common.
 fn read(der: &[u8]) -> Option<Certificate> {
     let certificate = CertificateInner::<Raw>::from_der(der).ok()?;
     let signed = certificate.tbs_certificate();
@@ -136,7 +136,7 @@ fn signature(algorithm: ObjectIdentifier) -> &'static str {
 mod tests {
     use super::*;
 
-    /// What `openssl req -x509` wrote for these names.
+    /// A certificate that `openssl req -x509` wrote for these names.
     const EC: &[u8] = include_bytes!("../../tests/corpus/identify/certificate-ec.der");
 
     /// Signed by another key with SHA-1, and the serial number is negative, which RFC 5280 forbids.

@@ -8,8 +8,8 @@ use super::{
 /// Its keys are attributes, as `o=synology inc`.
 const TABLE: Table = Table::new(include_str!("tables/certificate_subject.txt"));
 
-/// Attributes that name what a certificate is for, the most particular first: a unit is a product line, a common name
-/// often a serial number, an organisation the maker.
+/// Attributes that name the device, the most specific first: a unit is often a product line, a common name a serial
+/// number, an organisation the maker.
 const TELLING: [&str; 3] = ["ou", "cn", "o"];
 
 pub(super) fn parse(text: &str) -> Claims {

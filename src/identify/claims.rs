@@ -1,4 +1,4 @@
-//! What a text claims of its service and device, before it is tied to a port.
+//! The claims of a text about its service and device, before they belong to a port.
 
 use jiff::Timestamp;
 
@@ -9,7 +9,7 @@ use crate::model::{
 /// The longest text of a claim, in characters. Real names of products end far below.
 const TEXT_MAX: usize = 80;
 
-/// What a service and its device are, as far as a text says; `None` for what it does not say. A stranger wrote it.
+/// What a text says about a service and its device; `None` for what it does not say. The text is untrusted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claims {
     /// The maker of the software: "Oracle".
@@ -18,7 +18,7 @@ pub struct Claims {
     pub product: Option<String>,
     /// The software's version as it claims: "8.0.36".
     pub version: Option<String>,
-    /// What it says of the device that it runs on.
+    /// The device that it runs on.
     pub device: DeviceIdentification,
 }
 
@@ -38,8 +38,8 @@ impl Claims {
         *self == Self::default()
     }
 
-    /// Takes the software from `other` unless it is known, and likewise the device. Parts are never mixed: the version
-    /// that one text claims says nothing of the product of the other.
+    /// Takes the software from `other` unless it is known, and likewise the device. Parts are never mixed: the
+    /// version in one text says nothing about the product in the other.
     pub(super) fn or(mut self, other: Self) -> Self {
         if self.product.is_none() && (other.product.is_some() || self.vendor.is_none()) {
             (self.vendor, self.product, self.version) = (other.vendor, other.product, other.version);
@@ -48,7 +48,7 @@ impl Claims {
         self
     }
 
-    /// The same with texts that are safe to store and short; empty ones are none.
+    /// Returns the claims with texts that are short and safe to store; an empty text becomes `None`.
     pub(super) fn cleaned(self) -> Self {
         Self {
             vendor: clean(self.vendor),
@@ -58,7 +58,7 @@ impl Claims {
         }
     }
 
-    /// The claims as what is known of a port, by the service's name and what it said.
+    /// Converts the claims to the identification of a port, with the service's name and the evidence.
     pub(super) fn at_port(
         self,
         service: Option<&str>,
@@ -78,19 +78,19 @@ impl Claims {
     }
 }
 
-/// What an identification rests on: the text on one line, its runs of blanks made one.
+/// Formats the evidence: the text on one line, with single spaces.
 pub(super) fn evidence(method: IdentifyMethod, said: &str, time: Timestamp) -> Evidence {
     let line = said.split_whitespace().collect::<Vec<_>>().join(" ");
     Evidence { method, text: one_line(&line, EVIDENCE_MAX), time }
 }
 
-/// A device; what it calls itself is its model where no table lists one.
+/// Makes a device; its own name for itself is the model if no table lists one.
 pub(super) fn or_called(device: DeviceIdentification, name: &str) -> DeviceIdentification {
     DeviceIdentification { model: device.model.or_else(|| Some(name.to_owned())), ..device }
 }
 
-/// Completes a device by what else is said of it, unless they name different makers. A model is not given another
-/// maker or kind.
+/// Completes a device from another claim, unless the two name different makers. A model never gets another maker or
+/// kind.
 pub(super) fn merge(device: DeviceIdentification, other: DeviceIdentification) -> DeviceIdentification {
     let maker = match (&device.maker, &other.maker) {
         (Some(one), Some(two)) => match same_maker(one, two) {
@@ -106,7 +106,8 @@ pub(super) fn merge(device: DeviceIdentification, other: DeviceIdentification) -
     DeviceIdentification { device_type: device.device_type.or(other.device_type), maker, model: other.model }
 }
 
-/// The shorter of two names if both are of one maker: the longer goes on with another word, as "Sonos, Inc." does.
+/// Returns the shorter of two names if both belong to one maker: the longer one has further words, as "Sonos, Inc."
+/// has.
 fn same_maker<'a>(one: &'a str, two: &'a str) -> Option<&'a str> {
     let (short, long) = if one.len() <= two.len() { (one, two) } else { (two, one) };
     let (head, rest) = long.split_at_checked(short.len())?;
@@ -114,7 +115,7 @@ fn same_maker<'a>(one: &'a str, two: &'a str) -> Option<&'a str> {
     is_same.then_some(short)
 }
 
-/// A device with texts that are short and safe to store.
+/// Makes a device with texts that are short and safe to store.
 pub(super) fn clean_device(device: DeviceIdentification) -> DeviceIdentification {
     DeviceIdentification {
         device_type: device.device_type,
@@ -123,7 +124,7 @@ pub(super) fn clean_device(device: DeviceIdentification) -> DeviceIdentification
     }
 }
 
-/// A text on one line, short; none if nothing is left.
+/// Returns the text on one line, shortened; `None` if nothing is left.
 pub(super) fn clean(text: Option<String>) -> Option<String> {
     let line = one_line(text?.trim(), TEXT_MAX);
     some(line.trim())

@@ -13,11 +13,11 @@ const MYSQL_HEADER: usize = 4;
 /// The version of the protocol that a handshake begins with; MySQL has known no other since 3.21.
 const MYSQL_PROTOCOL: u8 = 10;
 
-/// What MariaDB puts before its version from 10 on, so that old replication clients take it for a 5.5.
+/// The prefix of MariaDB's version from 10 on, which makes old replication clients treat it as a 5.5.
 const REPLICATION_PREFIX: &str = "5.5.5-";
 
-/// Products that speak MySQL's protocol and say so in their version; the vendor before the product. Not MySQL's own
-/// editions ("community", "enterprise"). The first that is found counts.
+/// Products that speak MySQL's protocol and name themselves in their version; vendor, then product. Not MySQL's own
+/// editions ("community", "enterprise"). The first one found counts.
 const MYSQL_KIN: [(&str, &str, &str); 8] = [
     ("proxysql", "ProxySQL", "ProxySQL"),
     ("tidb", "PingCAP", "TiDB"),
@@ -29,14 +29,14 @@ const MYSQL_KIN: [(&str, &str, &str); 8] = [
     ("percona", "Percona", "Percona Server"),
 ];
 
-/// The packet, or the version in it: `5.5.5-10.11.6-MariaDB-0+deb12u1`.
+/// Parses the packet, or the version in it: `5.5.5-10.11.6-MariaDB-0+deb12u1`.
 pub(super) fn parse_mysql(greeting: &[u8]) -> Claims {
     let text = match greeting.get(MYSQL_HEADER) {
         Some(&MYSQL_PROTOCOL) => {
             let version = &greeting[MYSQL_HEADER + 1..];
             decode(version.split(|byte| *byte == 0).next().unwrap_or_default())
         }
-        // An error packet, as one that refuses the host: it tells the product in a sentence.
+        // An error packet, such as one that refuses the host: its sentence names the product.
         Some(0xff) => return mysql_error(&decode(greeting)),
         _ => decode(greeting),
     };
@@ -89,8 +89,8 @@ fn is_percona(text: &str) -> bool {
     is_release && (marked.is_some_and(|_| release.contains('.')) || is_followed)
 }
 
-/// A message: its type, its length in four bytes, its content (PostgreSQL 55.7). An error and a status name the server
-/// by their form alone; a status says its version.
+/// Parses a message: its type, its length in four bytes, its content (PostgreSQL 55.7). The form of an error or a
+/// status shows that it is PostgreSQL; a status contains the version.
 pub(super) fn parse_postgresql(greeting: &[u8]) -> Claims {
     let postgresql = |version: &str| Claims::software("PostgreSQL", "PostgreSQL", version);
     let Some((&kind, length)) = greeting.split_first() else { return Claims::default() };
@@ -113,8 +113,8 @@ pub(super) fn parse_postgresql(greeting: &[u8]) -> Claims {
     }
 }
 
-/// A reply: a status, an error, or the text of INFO. PONG alone is said by Redis and its kin alike, so only what has
-/// Redis's own words counts.
+/// Parses a reply: a status, an error, or the text of INFO. Redis and similar servers all answer PONG, so only
+/// replies in Redis's own words count.
 pub(super) fn parse_redis(text: &str) -> Claims {
     let server =
         [("valkey_version:", "Valkey"), ("dragonfly_version:", "Dragonfly"), ("redis_version:", "Redis")];

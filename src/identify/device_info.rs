@@ -8,7 +8,7 @@ use crate::model::DeviceIdentification;
 
 const TABLE: Table = Table::new(include_str!("tables/device_info.txt"));
 
-/// What a code says; the code itself is the model where no table lists it, but its family is known.
+/// Identifies a code. If no table lists it but its family is known, the code itself is the model.
 pub(super) fn parse(code: &str) -> DeviceIdentification {
     let listed = |code: &str| TABLE.find(code, Preference::Longest).device;
     let mut found = listed(code);

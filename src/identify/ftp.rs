@@ -1,4 +1,4 @@
-//! FTP's first reply: `220 text` of free words (RFC 959 5.4), of which many say "NAME FTP server VERSION ready".
+//! FTP's first reply: `220` and free text (RFC 959 5.4), often "NAME FTP server VERSION ready".
 
 use super::{
     claims::Claims,

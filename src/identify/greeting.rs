@@ -1,4 +1,4 @@
-//! Tells by which grammar a greeting is to be read.
+//! Determines the grammar of a greeting.
 
 use super::{
     kind::{GREETING_MAX, GreetingKind},
@@ -15,8 +15,8 @@ const FTP_PORTS: [u16; 4] = [21, 990, 2121, 2221];
 /// Ports where a bare prompt is telnet.
 const TELNET_PORTS: [u16; 4] = [23, 992, 2323, 4242];
 
-/// The first bytes of protocols that say their own name, and the service's name for nmap and IANA. What follows is
-/// the product's name for some of them, which the tables do not list.
+/// The first bytes of protocols that name themselves, with the service's name for nmap and IANA, and the product's
+/// name where the tables do not list it.
 const NAMED: [(&str, &str); 9] = [
     ("@RSYNCD: ", "rsync"),
     ("OK MPD ", "mpd"),
@@ -29,7 +29,7 @@ const NAMED: [(&str, &str); 9] = [
     ("SIP/2.0 ", "sip"),
 ];
 
-/// What a greeting is, by its bytes; by the port where the bytes leave it open.
+/// The kind of a greeting, by its bytes, or by the port where the bytes are ambiguous.
 pub(super) enum Greeting {
     /// One of the grammars.
     Known(GreetingKind, &'static str),
@@ -103,7 +103,7 @@ fn is_postgresql(greeting: &[u8]) -> bool {
     matches!(greeting, [b'E', 0, 0, _, _, b'S', rest @ ..] if rest.len() > 4)
 }
 
-/// MQTT 3.1.1: two bytes more, of which the first has one bit and the second is a code up to 5. MQTT 5: longer.
+/// MQTT 3.1.1: two more bytes, one bit of flags and a code up to 5. MQTT 5: longer.
 fn is_connack(greeting: &[u8]) -> bool {
     match greeting {
         [0x20, 2, 0 | 1, 0..=5] => true,
@@ -112,7 +112,7 @@ fn is_connack(greeting: &[u8]) -> bool {
     }
 }
 
-/// An option at the very beginning, as telnet servers send it.
+/// Whether the text begins with an option, as telnet servers send it.
 fn is_telnet(greeting: &[u8]) -> bool {
     matches!(greeting, [telnet::INTERPRET_AS_COMMAND, command, option, ..]
         if telnet::WITH_OPTION.contains(command) && *option < 50)

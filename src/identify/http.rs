@@ -19,19 +19,19 @@ const TITLE_MAX: usize = 120;
 /// The longest header and title that are looked at, in bytes. Longer ones name nothing.
 const TEXT_MAX: usize = 1024;
 
-/// What a response has that identifies.
+/// The parts of a response that identify the server.
 pub(super) struct Response {
     /// `HTTP/1.1 200 OK`.
     status: String,
     /// The value of `Server`.
     pub(super) server: Option<String>,
-    /// The value of `User-Agent`, which SIP has instead.
+    /// The value of `User-Agent`, which SIP uses instead of `Server`.
     pub(super) user_agent: Option<String>,
     challenge: Option<String>,
     title: Option<String>,
 }
 
-/// Reads as much as is there of a response of HTTP, RTSP or SIP.
+/// Parses a response of HTTP, RTSP or SIP, which may be truncated.
 pub(super) fn read(response: &[u8]) -> Response {
     let text = decode(response);
     let mut lines = text.split('\n');
@@ -55,7 +55,7 @@ pub(super) fn read(response: &[u8]) -> Response {
     }
 }
 
-/// What a response says, on which the answer to `GET /` and a server that speaks first agree.
+/// Identifies a response, alike for the answer to `GET /` and for a server that speaks first.
 pub(super) fn identify(
     response: &[u8],
     method: IdentifyMethod,
@@ -67,7 +67,7 @@ pub(super) fn identify(
     let Response { status, server, challenge, title, .. } = read(response);
     let title = title.map(|title| html_title::plain(&title));
     let parsed = |text: &Option<String>, parse: fn(&str) -> Claims| text.as_deref().map(parse);
-    // The application is told by its page, what serves it by the header: the application is what an owner knows.
+    // The page names the application, the header only the server below it; an owner knows the application.
     let found = parsed(&title, html_title::parse)
         .unwrap_or_default()
         .or(parsed(&challenge, challenge::parse).unwrap_or_default())
@@ -79,7 +79,7 @@ pub(super) fn identify(
     Some(PortIdentification { title, ..found.at_port(Some("http"), method, &said, time) })
 }
 
-/// The text of the first `title`, not cut off.
+/// Returns the text of the first `title` that is complete.
 fn title(text: &str) -> Option<&str> {
     let element = &text[find_ignoring_case(text, "<title")?..];
     let content = &element[element.find('>')? + 1..];

@@ -10,7 +10,7 @@ use super::{
 
 const TABLE: Table = Table::new(include_str!("tables/http_server.txt"));
 
-/// What a server runs on or is built with. It is named beside the server, and often before it, but is not the server.
+/// Platforms that a server runs on or is built with. The header names them beside the server, and often before it.
 const PLATFORMS: [&str; 36] = [
     "almalinux",
     "android",
@@ -56,9 +56,9 @@ pub(super) fn parse(text: &str) -> Claims {
     if found.product.is_some() { found } else { found.or(unlisted(line)) }
 }
 
-/// A product that no table lists: the first with a version that is no platform. Its name is all the words before the
-/// version. One without a version is not taken, unless it says that it is a server: half of the others are the names of
-/// devices, or sentences.
+/// Finds a product that no table lists: the first one with a version that is not a platform. Its name is all the
+/// words before the version. A name without a version counts only if it says that it is a server: half of such names
+/// are those of devices, or sentences.
 fn unlisted(line: &str) -> Claims {
     let end = line.find(['(', '[', ',', ';']).unwrap_or(line.len());
     let mut rest = &line[..end];

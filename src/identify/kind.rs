@@ -3,7 +3,7 @@
 /// The bytes of a greeting that are looked at; what comes after them is ignored.
 pub const GREETING_MAX: usize = 1024;
 
-/// What a text is, and thus by which grammar it is parsed.
+/// The kind of a text, which determines the grammar that parses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GreetingKind {
     /// The subject of an X.509 certificate as RFC 4514 writes it: `CN=nas,O=Synology Inc.,C=TW`.
@@ -40,6 +40,6 @@ pub enum GreetingKind {
     Smtp,
     /// SSH's identification (RFC 4253 4.2), with or without `SSH-2.0-`.
     Ssh,
-    /// What a telnet server says before its log-in, with or without the options of RFC 854.
+    /// A telnet server's text before its log-in, with or without the options of RFC 854.
     Telnet,
 }

@@ -11,7 +11,7 @@ use super::{
 use crate::model::strip_prefix_ignoring_case;
 
 const SMTP: Table = Table::new(include_str!("tables/smtp.txt"));
-/// POP3's and IMAP's: one product speaks both, and says the same.
+/// Parses POP3's and IMAP's greetings: one product speaks both, with the same text.
 const MAILBOX: Table = Table::new(include_str!("tables/mailbox.txt"));
 const NNTP: Table = Table::new(include_str!("tables/nntp.txt"));
 

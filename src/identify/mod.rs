@@ -1,4 +1,4 @@
-//! Layer 1: turns what a service says of itself into what it is.
+//! Layer 1: identifies services and devices by what they say about themselves.
 //!
 //! No I/O, no clock, no state: bytes go in, a [`PortIdentification`] comes out. The caller connects and reads; this
 //! module never causes a packet.
@@ -6,12 +6,12 @@
 //! Two things identify, in this order:
 //!
 //! 1. **The grammar.** Each kind of text has one (RFC 4253 4.2 for SSH, RFC 9110 10.2.4 for an HTTP server, ...), and a
-//!    file here that parses it. Product and version fall out of it for products that no table lists.
-//! 2. **Tables** for what no grammar tells: that the title "DiskStation" is a Synology NAS, that "iPhone12,5" is an
+//!    file here that parses it. It yields product and version also for products that no table lists.
+//! 2. **Tables** for what no grammar can know: the title "DiskStation" belongs to a Synology NAS, "iPhone12,5" is an
 //!    iPhone 11 Pro Max. They are text in the binary and read in place; tables/README.md explains them.
 //!
-//! Everything that is not said stays `None`: a wrong name costs more trust than a missing one. A version is what the
-//! service claims: distributions mend faults without a change of it.
+//! A value that the text does not contain stays `None`: a wrong name costs more trust than a missing one. A version
+//! is what the service claims: distributions fix faults without changing it.
 
 mod certificate;
 mod certificate_subject;
@@ -82,8 +82,9 @@ pub fn parse(kind: GreetingKind, greeting: &[u8]) -> Claims {
     found.cleaned()
 }
 
-/// What a service says unasked. The bytes tell the protocol; the port counts only where they leave it open, as FTP's
-/// and SMTP's `220` does. At most [`GREETING_MAX`] bytes are looked at. `None` if no protocol is recognised.
+/// Identifies a service by its greeting. The bytes determine the protocol; the port counts only where they are
+/// ambiguous, as FTP's and SMTP's `220` is. At most [`GREETING_MAX`] bytes are looked at. `None` if no protocol is
+/// recognised.
 pub fn from_greeting(port: u16, received: &[u8], time: Timestamp) -> Option<PortIdentification> {
     let received = &received[..received.len().min(GREETING_MAX)];
     let method = IdentifyMethod::Greeting;
@@ -108,17 +109,17 @@ pub fn from_greeting(port: u16, received: &[u8], time: Timestamp) -> Option<Port
     Some(found.at_port(Some(service), method, &said, time))
 }
 
-/// The answer to `GET /`: status line, headers and the beginning of the body as they were received, and whether it was
-/// received inside TLS. At most [`RESPONSE_MAX`] bytes are looked at. `None` if it is not HTTP.
+/// Identifies a web server by its answer to `GET /`: status line, headers and the beginning of the body as they were
+/// received, and whether that was inside TLS. At most [`RESPONSE_MAX`] bytes are looked at. `None` if it is not HTTP.
 pub fn from_http(response: &[u8], tls: bool, time: Timestamp) -> Option<PortIdentification> {
     let response = &response[..response.len().min(RESPONSE_MAX)];
     let found = http::identify(response, IdentifyMethod::Http, time)?;
     Some(PortIdentification { tls, ..found })
 }
 
-/// The server's own certificate of a TLS handshake, in DER; its signature and validity are not verified. It does not
-/// tell what is spoken inside TLS: `service` is `None`. `None` if it is no X.509 certificate or has more than
-/// [`CERTIFICATE_MAX`] bytes.
+/// Reads the server's own certificate of a TLS handshake, in DER; its signature and validity are not verified. It
+/// does not show which protocol is inside TLS, so `service` is `None`. `None` if it is not an X.509 certificate, or
+/// has more than [`CERTIFICATE_MAX`] bytes.
 pub fn from_certificate(der: &[u8], time: Timestamp) -> Option<PortIdentification> {
     if der.len() > CERTIFICATE_MAX {
         return None;
@@ -126,13 +127,14 @@ pub fn from_certificate(der: &[u8], time: Timestamp) -> Option<PortIdentificatio
     certificate::identify(der, time)
 }
 
-/// An SSH host key as the key exchange sends it (`K_S` of RFC 4253 8): its fingerprint.
+/// Reads an SSH host key, as the key exchange sends it (`K_S` of RFC 4253 8), and returns its fingerprint.
 pub fn from_ssh_key(key_blob: &[u8], time: Timestamp) -> PortIdentification {
     ssh_key::identify(key_blob, time)
 }
 
-/// A service that a device announces by DNS-SD: its type, `_ipp._tcp` with or without a domain, and the keys and values
-/// of its TXT record, of which the first of a key counts. `None` if the type is not well-formed.
+/// Identifies a service that a device announces by DNS-SD, by its type, `_ipp._tcp` with or without a domain, and the
+/// keys and values of its TXT record; of several values of a key, the first counts. `None` if the type is not
+/// well-formed.
 pub fn from_service_record(
     service_type: &str,
     txt: &[(String, String)],
@@ -141,8 +143,8 @@ pub fn from_service_record(
     service_record::identify(service_type, txt, time)
 }
 
-/// A device's description of itself (UPnP Device Architecture 2.0, 2.3). At most [`RESPONSE_MAX`] bytes are looked at.
-/// `None` if it says nothing of the device.
+/// Identifies a device by its description of itself (UPnP Device Architecture 2.0, 2.3). At most [`RESPONSE_MAX`]
+/// bytes are looked at. `None` if it says nothing of the device.
 pub fn from_upnp_description(xml: &[u8], time: Timestamp) -> Option<(DeviceIdentification, Evidence)> {
     let xml = &xml[..xml.len().min(RESPONSE_MAX)];
     let (device, quoted) = upnp::parse(xml);
@@ -153,8 +155,8 @@ pub fn from_upnp_description(xml: &[u8], time: Timestamp) -> Option<(DeviceIdent
     Some((device, claims::evidence(IdentifyMethod::Upnp, &quoted, time)))
 }
 
-/// The device of a maker's code of its model, as the TXT record of `_device-info._tcp` has it: `MacBookPro18,3`. `None`
-/// if nothing is known of the code.
+/// Identifies a device by its maker's code for the model, as in the TXT record of `_device-info._tcp`:
+/// `MacBookPro18,3`. `None` if the code is unknown.
 pub fn device_info(model: &str) -> Option<DeviceIdentification> {
     let model: String = model.trim().chars().take(80).collect();
     let device = claims::clean_device(device_info::parse(&model));

@@ -1,5 +1,4 @@
-//! MQTT: CONNACK (MQTT 3.1.1 3.2, MQTT 5 3.2). No field of it names the broker but user properties of MQTT 5, which
-//! brokers use for their own name.
+//! MQTT: CONNACK (MQTT 3.1.1 3.2, MQTT 5 3.2). Only user properties of MQTT 5 can name the broker.
 
 use super::claims::Claims;
 
@@ -36,7 +35,7 @@ pub(super) fn parse(greeting: &[u8]) -> Claims {
     Claims::default()
 }
 
-/// The length of a property of CONNACK with a fixed one. The others are texts, after which nothing is looked for.
+/// Returns the length of a CONNACK property, if it is fixed. Other properties are texts, and parsing ends there.
 fn fixed_length(identifier: u8) -> Option<usize> {
     match identifier {
         // Maximum QoS, retain, wildcard, identifiers, shared subscriptions available.

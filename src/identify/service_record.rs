@@ -25,11 +25,11 @@ const VALUE_MAX: usize = 255;
 /// `_googlecast`, `_hue`.
 const MODEL_KEYS: [&str; 4] = ["model", "am", "md", "modelid"];
 
-/// Keys of a printer's or scanner's maker and model in one: `_ipp` and its kin (Bonjour Printing Specification 1.2.1,
-/// 9.2), `_uscan`.
+/// Keys whose value is a printer's or scanner's maker and model: `_ipp` and related types (Bonjour Printing
+/// Specification 1.2.1, 9.2), `_uscan`.
 const NAME_KEYS: [&str; 2] = ["ty", "product"];
 
-/// Keys of the maker.
+/// Keys whose value is the maker.
 const MAKER_KEYS: [&str; 3] = ["manufacturer", "usb_mfg", "mfg"];
 
 pub(super) fn identify(
@@ -43,16 +43,16 @@ pub(super) fn identify(
         let mut found = strings.filter(|(key, _)| key.eq_ignore_ascii_case(wanted));
         found.next().map(|(_, value)| value.trim()).filter(|value| (1..=VALUE_MAX).contains(&value.len()))
     };
-    // An entry takes the version where it is the product's: Spotify's is its protocol's.
+    // Only some entries use the version: Spotify's, for example, is that of its protocol.
     let listed =
         TABLE.find(&format!("{service} {}", value("version").unwrap_or_default()), Preference::Longest);
     let category = value("ci").filter(|_| service == "hap").and_then(category);
     let device = match value("rp") {
-        // CUPS shares a printer that is another device, or hangs on this one.
+        // CUPS announces a printer that is another device, or is attached to this one.
         Some(queue) if queue.starts_with("printers/") => DeviceIdentification::default(),
         _ => merge(device(value), listed.device),
     };
-    // What a model is, is more certain than what its service is for: a television has Chromecast in it.
+    // The model says more about the kind of device than the service does: a television may have Chromecast.
     let device = DeviceIdentification { device_type: category.or(device.device_type), ..device };
     let found = Claims { device, ..listed };
     let strings = txt.iter().take(STRINGS_MAX).map(|(key, value)| format!(" {key}={value}"));
@@ -70,7 +70,7 @@ fn service_name(service_type: &str) -> Option<&str> {
     is_name.then_some(name)
 }
 
-/// What the strings of a record say of the device.
+/// Identifies the device by the strings of a record.
 fn device<'a>(value: impl Fn(&str) -> Option<&'a str>) -> DeviceIdentification {
     let maker = MAKER_KEYS.iter().find_map(|key| value(key)).map(str::to_owned);
     let said = DeviceIdentification { maker, ..DeviceIdentification::default() };

@@ -23,7 +23,7 @@ pub(super) fn line(text: &str) -> Option<&str> {
     text.lines().find(|line| line.starts_with("SSH-"))
 }
 
-/// The software and the comments: what follows the protocol's version.
+/// Returns the software and the comments, which follow the protocol's version.
 fn software(text: &str) -> &str {
     let line = line(text).or_else(|| text.lines().next()).unwrap_or_default();
     let software =
@@ -31,8 +31,8 @@ fn software(text: &str) -> &str {
     software.trim()
 }
 
-/// A product that no table lists: its name up to the mark before the version. A name without a version may be
-/// anything, a host's too.
+/// Finds a product that no table lists: its name up to the mark before the version. A name without a version may be
+/// anything, even a host's name.
 fn unlisted(name: &str) -> Claims {
     let (product, version) = version::split_name(name);
     let is_name = product.len() >= 3

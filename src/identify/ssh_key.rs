@@ -28,7 +28,7 @@ mod tests {
 
     #[test]
     fn prints_the_fingerprint_as_ssh_keygen_does() {
-        // The file has what `ssh-keygen -t ed25519` wrote; the fingerprint is what `ssh-keygen -l` said of it.
+        // `ssh-keygen -t ed25519` wrote the file, and `ssh-keygen -l` printed the fingerprint.
         let key = base64::engine::general_purpose::STANDARD.decode(KEY).unwrap();
         let found = identify(&key, Timestamp::UNIX_EPOCH);
         assert_eq!(found.host_key.as_deref(), Some(FINGERPRINT));

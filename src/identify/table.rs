@@ -5,16 +5,16 @@ use std::net::Ipv4Addr;
 use super::{claims::Claims, version};
 use crate::model::DeviceIdentification;
 
-/// A table: lines of fields between `|`. tables/README.md explains the fields. It is read line by line for each text:
-/// an index would cost memory all the time for what happens a few times a day, and 1 KiB of text takes 2 ms (a title,
-/// the longest table, on an x86-64 processor).
+/// A table: lines of fields between `|`, which tables/README.md explains. It is read line by line for each text: an
+/// index would always cost memory for something that happens a few times a day, and a title of 1 KiB, with the
+/// longest table, takes only 2 ms on an x86-64 processor.
 #[derive(Clone, Copy)]
 pub(super) struct Table(&'static str);
 
-/// Makers and their models' codes, whatever says them.
+/// Makers and their models' codes, for any kind of text.
 pub(super) const MODELS: Table = Table::new(include_str!("tables/models.txt"));
 
-/// What of a text a key must be.
+/// Which part of a text a key must match.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Extent {
     /// All of it.
@@ -23,10 +23,10 @@ enum Extent {
     Start,
     /// Some of its words.
     Words,
-    /// The same, and a word with a digit follows: the maker and the model, where the maker's name is a word, too.
+    /// Some of its words, followed by a word with a digit: maker and model, for makers whose name is also a common
+    /// word.
     Model,
-    /// The beginning of a word that has a digit behind it: the code of a model, so that "DIR-" is not found in
-    /// "DIR-list".
+    /// The beginning of a word, followed by a digit: the code of a model, so that "DIR-" does not match "DIR-list".
     Code,
 }
 
@@ -35,7 +35,7 @@ enum Extent {
 struct Entry {
     key: &'static str,
     extent: Extent,
-    /// Vendor, product, version, maker, model, type: texts, perhaps with a placeholder; empty for what is not known.
+    /// Vendor, product, version, maker, model, type: texts, perhaps with a placeholder; empty if unknown.
     fields: [&'static str; 6],
 }
 
@@ -51,9 +51,9 @@ struct Match<'a> {
 /// Which of several entries counts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Preference {
-    /// The one with the longest key: it is the most particular.
+    /// The one with the longest key, which is the most specific.
     Longest,
-    /// The one that the text says first; of those the longest.
+    /// The one that occurs first in the text; among those, the longest.
     First,
 }
 
@@ -63,8 +63,8 @@ impl Table {
         Self(text)
     }
 
-    /// What the preferred entry that names software says of the software, and what the longest that names a device
-    /// says of the device.
+    /// Returns the software of the preferred entry that names software, and the device of the longest entry that
+    /// names a device.
     pub(super) fn find(self, text: &str, preference: Preference) -> Claims {
         let folded = text.to_ascii_lowercase();
         let mut software: Option<Match<'_>> = None;
@@ -87,7 +87,7 @@ impl Table {
 }
 
 impl Entry {
-    /// A line's entry; `None` for a comment, a blank line, and what is none.
+    /// Parses a line; `None` for a comment, a blank line, or a malformed line.
     fn read(line: &'static str) -> Option<Self> {
         let mut fields = line.split('|');
         let key = fields.next().filter(|key| !key.is_empty() && !key.starts_with('#'))?;
@@ -110,7 +110,7 @@ impl Entry {
         self.fields[3..].iter().any(|field| !field.is_empty())
     }
 
-    /// Where the key is in a text in lower case.
+    /// Finds the key in a lower-case text.
     fn position(&self, folded: &str) -> Option<usize> {
         match self.extent {
             Extent::Whole => (folded.trim() == self.key).then(|| folded.len() - folded.trim_start().len()),
@@ -124,13 +124,13 @@ impl Entry {
         }
     }
 
-    /// Where the key is words of the text.
+    /// Finds the key as whole words of the text.
     fn words<'a>(&self, folded: &'a str) -> impl Iterator<Item = usize> + use<'a, '_> {
         let is_word = |at: &usize| self.ends_word(folded, *at) && !is_label(folded, *at, at + self.key.len());
         self.starts(folded).filter(is_word)
     }
 
-    /// Where the key begins with no letter or digit before it.
+    /// Finds the key where no letter or digit precedes it.
     fn starts<'a>(&self, folded: &'a str) -> impl Iterator<Item = usize> + use<'a> {
         let starts_word = |at: &usize| !folded[..*at].ends_with(char::is_alphanumeric);
         folded.match_indices(self.key).map(|(at, _)| at).filter(starts_word)
@@ -153,7 +153,7 @@ impl Match<'_> {
         }
     }
 
-    /// Whether it is to be preferred for the device: it names the model, or its key is longer.
+    /// Whether this entry is better for the device: it names the model, or its key is longer.
     fn tells_more(&self, best: Self) -> bool {
         let has_model = |found: &Self| found.device().model.is_some();
         match (has_model(self), has_model(&best)) {
@@ -180,8 +180,8 @@ impl Match<'_> {
         }
     }
 
-    /// A field with its placeholder filled in. Where nothing fills it, the words before it are left; `None` if there
-    /// are none.
+    /// Returns a field with its placeholder filled in. If nothing fills it, the words before it remain; `None` if
+    /// there are none.
     fn filled(&self, field: &str) -> Option<String> {
         let Some((before, rest)) = field.split_once('{') else {
             return (!field.is_empty()).then(|| field.to_owned());
@@ -206,11 +206,11 @@ impl Match<'_> {
 /// The longest code of a model, in bytes; longer words are serial numbers and the like.
 const CODE_MAX: usize = 32;
 
-/// The most words of a model that several words name.
+/// The most words of a model's name.
 const MODEL_WORDS_MAX: usize = 5;
 
-/// Whether a part of the text is a label of a host's name, which greetings often begin with: a dot joins it to a letter
-/// before or after it. `james.example.net` says nothing of its mail server.
+/// Whether a part of the text is a label of a host name, which greetings often begin with: a dot joins it to a letter
+/// before or after it. The host name `james.example.net` does not mean that the mail server is James.
 fn is_label(text: &str, start: usize, end: usize) -> bool {
     let joins_next = text[end..].strip_prefix('.').is_some_and(|rest| rest.starts_with(char::is_alphabetic));
     let joins_last =
@@ -218,7 +218,8 @@ fn is_label(text: &str, start: usize, end: usize) -> bool {
     joins_next || joins_last
 }
 
-/// The word that begins with the key's last, up to what is no letter, digit, hyphen or plus, as a firmware's version.
+/// Returns the word that begins with the key's last word; it consists of letters, digits, hyphens and plus signs, so
+/// that a firmware's version is left out.
 fn code(text: &str, at: usize, key: usize) -> &str {
     let ends = |c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '+');
     let end = text[at + key..].find(ends).map_or(text.len(), |end| at + key + end);
@@ -228,8 +229,7 @@ fn code(text: &str, at: usize, key: usize) -> &str {
     model.filter(|model| model.contains(|c: char| c.is_ascii_digit())).unwrap_or(word)
 }
 
-/// Whether a word goes on with a dot and a digit, as a version does: that begins behind the word's last hyphen, as in
-/// `PAP2T-3.1.16`.
+/// Whether a dot and a digit follow a word, so that a version begins after its last hyphen, as in `PAP2T-3.1.16`.
 fn goes_on_as_version(behind: &str) -> bool {
     behind.strip_prefix('.').is_some_and(|behind| behind.starts_with(|c: char| c.is_ascii_digit()))
 }
@@ -237,7 +237,7 @@ fn goes_on_as_version(behind: &str) -> bool {
 /// Marks between a maker and the model. Not a slash: a version follows it.
 const MARKS: [char; 4] = [' ', '-', '_', ':'];
 
-/// The next word, if it can be a model: it has a digit, and what ends it is no dot, as in a version.
+/// Returns the next word if it can be a model: it has a digit, and no dot ends it, as in a version.
 fn model(rest: &str) -> Option<&str> {
     let rest = rest.trim_start_matches(MARKS);
     let ends = |c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '+');
@@ -246,7 +246,7 @@ fn model(rest: &str) -> Option<&str> {
     (word.len() <= CODE_MAX && word.contains(|c: char| c.is_ascii_digit())).then_some(word)
 }
 
-/// The next words up to the end of the name, if one of them can be a model.
+/// Returns the next words up to the end of the name, if one of them can be a model.
 fn models(rest: &str) -> Option<&str> {
     let rest = rest.trim_start_matches(MARKS);
     let end = ["\n", "  ", " - ", " | ", " :: ", " (", " [", ",", ";", "\"", "/", ":", " series", " ip "]

@@ -1,4 +1,4 @@
-//! Telnet: what a server says before its log-in, among options that it negotiates (RFC 854).
+//! Telnet: a server's text before its log-in, among options that it negotiates (RFC 854).
 
 use super::{
     claims::Claims,
@@ -9,7 +9,7 @@ use crate::model::DeviceIdentification;
 
 const TABLE: Table = Table::new(include_str!("tables/telnet.txt"));
 
-/// What a line with a model begins with.
+/// The beginnings of lines that name a model.
 const LABELS: [&str; 4] = ["model", "model name", "model no", "product model"];
 
 /// The longest model that such a line may name, in bytes.
@@ -29,7 +29,7 @@ pub(super) fn parse(greeting: &[u8]) -> Claims {
     found.or(Claims { device, ..Claims::default() })
 }
 
-/// The model that a line says is one: `Model name : NE-4110S`.
+/// Returns the model that a line names as such: `Model name : NE-4110S`.
 fn labelled_model(text: &str) -> Option<String> {
     let value = text.lines().filter_map(|line| {
         let (label, value) = line.split_once(':')?;
@@ -44,7 +44,7 @@ fn labelled_model(text: &str) -> Option<String> {
     named.next().map(str::to_owned)
 }
 
-/// What a person sees of it.
+/// Returns the text that a person would see.
 pub(super) fn text(greeting: &[u8]) -> String {
     decode(&without_commands(greeting))
 }

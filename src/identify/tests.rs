@@ -1,4 +1,4 @@
-//! What real services send, and what must be said of it; what must hold of any bytes.
+//! Texts of real services with the expected identification, and properties that hold for any bytes.
 
 use proptest::prelude::*;
 

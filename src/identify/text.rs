@@ -2,8 +2,8 @@
 
 use crate::model::is_unseen;
 
-/// A greeting as text: UTF-8 if it is valid, else Latin-1, which every byte sequence is. Line feeds stay, for they
-/// divide lines; every other character that is not seen becomes a space.
+/// A greeting as text: UTF-8 if it is valid, else Latin-1, which every byte sequence is. Line feeds stay, because
+/// they divide lines; every other invisible character becomes a space.
 pub(super) fn decode(greeting: &[u8]) -> String {
     let whole = match std::str::from_utf8(greeting) {
         Ok(text) => Some(text),

@@ -1,5 +1,4 @@
-//! UPnP: the description of a device, in XML (UPnP Device Architecture 2.0, 2.3). It says in plain words what the
-//! device is.
+//! UPnP: the description of a device, in XML (UPnP Device Architecture 2.0, 2.3), which names the device directly.
 
 use quick_xml::{escape::resolve_predefined_entity, events::Event, reader::Reader};
 
@@ -10,7 +9,7 @@ use super::{
 };
 use crate::model::{DeviceIdentification, DeviceType};
 
-/// What a description says of its outermost device, as far as it is of use.
+/// The useful elements of a description's outermost device.
 #[derive(Default)]
 struct Description {
     urn: Option<String>,
@@ -20,8 +19,8 @@ struct Description {
     model_number: Option<String>,
 }
 
-/// Parses as much as is there. What comes after the first device's own elements belongs to its embedded ones. Returns
-/// what the evidence quotes, too: the device's own words.
+/// Parses a description, which may be truncated. Elements after the first device's own belong to its embedded
+/// devices. Also returns the evidence: the device's own words.
 pub(super) fn parse(xml: &[u8]) -> (DeviceIdentification, String) {
     let description = read(&decode(xml));
     let quoted = description.quoted();
@@ -30,7 +29,7 @@ pub(super) fn parse(xml: &[u8]) -> (DeviceIdentification, String) {
         model: description.model(),
         maker: description.manufacturer,
     };
-    // The type of the urn is what a program can do with it: a television is a MediaRenderer, too.
+    // The type in the URN says what a program can do with the device: a television is also a MediaRenderer.
     let text = [said.maker.as_deref(), said.model.as_deref()];
     let text = text.into_iter().flatten().collect::<Vec<_>>().join(" ");
     let listed = MODELS.find(&text, Preference::Longest).device;
@@ -39,14 +38,14 @@ pub(super) fn parse(xml: &[u8]) -> (DeviceIdentification, String) {
 }
 
 impl Description {
-    /// Its own words.
+    /// Returns the device's own words, for the evidence.
     fn quoted(&self) -> String {
         let parts =
             [&self.manufacturer, &self.model_name, &self.model_number, &self.friendly_name, &self.urn];
         parts.into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join(", ")
     }
 
-    /// The name and the number, unless one says the other.
+    /// Joins the model's name and number, unless one contains the other.
     fn model(&self) -> Option<String> {
         match (&self.model_name, &self.model_number) {
             (Some(name), Some(number))
@@ -76,11 +75,11 @@ fn read(text: &str) -> Description {
     let mut value = String::new();
     loop {
         match reader.read_event() {
-            // Embedded devices are others, or parts of this one.
+            // Embedded devices are other devices, or parts of this one.
             Ok(Event::Start(start)) if start.local_name().as_ref() == "deviceList" => break,
             Ok(Event::Start(_)) => value.clear(),
             Ok(Event::Text(part)) => value.push_str(&part),
-            // Those that every XML has (XML 4.6); a description has no use for others.
+            // The entities that every XML document has (XML 4.6); a description needs no others.
             Ok(Event::GeneralRef(entity)) => {
                 value.push_str(resolve_predefined_entity(&entity).unwrap_or_default())
             }

@@ -1,4 +1,4 @@
-//! The alert channels, and what became of their messages.
+//! The alert channels and their messages.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ struct AlertsBody {
     channels: Vec<ChannelBody>,
     /// Events that wait, over all channels.
     pending: usize,
-    /// What is snoozed.
+    /// The snoozes.
     snoozes: Vec<SnoozeBody>,
     /// Messages that a receiver refused, the newest first.
     parked: Vec<MessageBody>,
@@ -79,9 +79,9 @@ struct ChannelBody {
     failing_seconds: Option<u64>,
     /// Why the last attempt failed.
     error: Option<String>,
-    /// Why the last message was sent in the built-in words, where the channel's template failed.
+    /// Why the last message has the built-in text, if the channel's template failed.
     template_error: Option<String>,
-    /// The last of which it is known: the latest 200 messages of each channel are kept.
+    /// When the last message was delivered, among the latest 200 messages of each channel, which are kept.
     #[schema(value_type = Option<String>, format = DateTime)]
     last_delivered: Option<Timestamp>,
     delivered: u64,
@@ -95,9 +95,9 @@ struct MessageBody {
     id: i64,
     channel: String,
     title: String,
-    /// The device, if it tells of one alone: its MAC, or its address.
+    /// The device, if the message is about only one: its MAC, or its address.
     device: Option<String>,
-    /// The first and the last change that it tells of, as /v1/changes numbers them.
+    /// The first and the last change of the message, by their ids in /v1/changes.
     changes: [i64; 2],
     /// `delivered`, `parked`, `acknowledged`
     #[schema(value_type = String, example = "delivered")]
@@ -109,7 +109,7 @@ struct MessageBody {
     reason: Option<String>,
 }
 
-/// Of which device no channel tells for a while.
+/// A snooze: until it ends, no channel sends alerts about the device.
 #[derive(Serialize, ToSchema)]
 struct SnoozeBody {
     /// Its MAC, or its address; `null`: all alerts, also those about the appliance itself.
@@ -139,7 +139,7 @@ struct SnoozeQuery {
     device: Option<String>,
 }
 
-/// What became of an attempt.
+/// The result of an attempt.
 #[derive(Serialize, ToSchema)]
 struct AttemptBody {
     channel: String,
@@ -211,7 +211,7 @@ impl From<AlertRequestError> for Refusal {
 async fn alerts(State(api): State<Api>) -> Result<Response, Refusal> {
     let mut channels: Vec<_> = api.alerts.channels().into_iter().map(ChannelBody::of).collect();
     let messages = api.alerts.messages(MOST).await?;
-    // What was delivered before the start is known from the messages.
+    // Deliveries before the start are known only from the messages.
     for channel in channels.iter_mut().filter(|channel| channel.last_delivered.is_none()) {
         let is_delivered = |message: &&MessageRecord| {
             message.channel == channel.name && message.state == MessageState::Delivered
@@ -261,7 +261,7 @@ async fn retry(State(api): State<Api>, Path(id): Path<String>) -> Result<Respons
     Ok(json(StatusCode::OK, &AttemptBody::of(attempt)))
 }
 
-/// Acknowledges a message: it is parked no longer, and no further message about what it told of is sent on its channel.
+/// Acknowledges a message: it is no longer parked, and its channel sends no further message about the same changes.
 #[utoipa::path(
     post, path = "/v1/alerts/{id}/ack", tag = "alerts", params(("id" = i64, Path)),
     responses((status = 204), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)),
@@ -271,9 +271,11 @@ async fn acknowledge(State(api): State<Api>, Path(id): Path<String>) -> Result<S
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Snoozes the alerts about a device, or all: none is sent until then. At the end one message tells what is still so.
+/// Snoozes the alerts about a device, or all alerts: none is sent for this time. At the end one message reports what
+/// still holds.
 ///
-/// Changes are stored as ever. What happened before is still sent. Another request gives the snooze another end.
+/// Changes are stored as usual. Alerts about earlier changes are still sent. Another request changes the end of the
+/// snooze.
 #[utoipa::path(
     post, path = "/v1/alerts/snooze", tag = "alerts", request_body = SnoozeRequest,
     responses((status = 200, body = SnoozeBody), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody),

@@ -37,7 +37,7 @@ pub(super) struct ChangeRow {
     /// `new` (a device never seen before), `opened`, `closed`, `moved`, `gone` (unseen for a week) or `back`; of a port,
     /// `host-key` (another SSH host key than before), `certificate` or `product` (other software; never for a version);
     /// `advice` (what listens there calls for action), `certificate-expires` (in 21 days, in 7, or has);
-    /// `snooze-ended` (alerts about the device are on again, and tell what was held).
+    /// `snooze-ended` (alerts about the device are on again, and report what was held).
     #[schema(value_type = String, example = "opened")]
     kind: &'static str,
     /// The device's address at that time.

@@ -28,7 +28,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 /// Reads and judges the machine; it blocks.
 pub type Diagnose = Arc<dyn Fn() -> Vec<Diagnosis> + Send + Sync>;
 
-/// Judges the machine for clients, for all of them at once.
+/// Judges the machine, once for all clients that ask at the same time.
 pub(in crate::http) struct Diagnoses {
     diagnose: Diagnose,
     latest: Mutex<Option<(Moment, Arc<DiagnosisBody>)>>,
@@ -77,7 +77,7 @@ struct FindingBody {
     essential: bool,
     /// What was found, in one sentence without a full stop.
     detail: String,
-    /// The command or line that mends it.
+    /// The command or line that corrects it.
     mend: Option<String>,
 }
 

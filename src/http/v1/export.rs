@@ -28,7 +28,7 @@ pub(super) async fn csv(queue: &ResponseQueue, api: &Api, id: ScanId) -> Result<
     rows::streamed(queue, "text/csv; charset=utf-8", CsvExport { rows, begun: false }).await
 }
 
-/// Ports as lines of CSV, and how many are written.
+/// Streams ports as lines of CSV.
 struct CsvExport<S> {
     rows: S,
     /// Whether the header line is written.

@@ -79,17 +79,18 @@ struct HostRow {
     vendor: Option<String>,
     /// Whether the MAC was made up by software, as phones do: there is no maker, and it may be another tomorrow.
     locally_administered: bool,
-    /// What it is called: the first of `names`.
+    /// The name to show: the first of `names`.
     name: Option<String>,
     /// The source of that name; see `names`.
     #[schema(value_type = Option<NameSourceText>)]
     name_source: Option<&'static str>,
-    /// All that it is called, in the order of precedence: by its owner here (`owner`), in the configuration (`config`),
-    /// by a feed, the list of hosts or an import (`feed`), by itself (`mdns`), by this machine's resolver (`dns`).
+    /// All names, in the order of precedence: from the owner here (`owner`), from the configuration (`config`), from
+    /// a feed, the list of hosts or an import (`feed`), from the device itself (`mdns`), from this machine's resolver
+    /// (`dns`).
     names: Vec<NameBody>,
-    /// What its owner calls it here.
+    /// The owner's name for it, set on the page or over the API.
     own_name: Option<String>,
-    /// Whatever its owner has noted.
+    /// The owner's note.
     note: Option<String>,
     #[serde(flatten)]
     kind: KindBody,
@@ -100,20 +101,21 @@ struct HostRow {
     last_seen: Timestamp,
     /// Every address that it has had, the latest first.
     addresses: Vec<AddressBody>,
-    /// Where this machine's kernel has come across it by IPv6; nothing is scanned there unless it is named.
+    /// Its IPv6 addresses in the neighbour table of this machine's kernel; they are not scanned unless the
+    /// configuration names them.
     #[schema(value_type = Vec<String>, example = json!(["fe80::ba27:ebff:feac:143e%eth0"]))]
     ipv6: Vec<Address>,
     /// When it was scanned, and how much of it; `null` if it never was.
     scanned: Option<ScannedBody>,
     /// How many of its ports have a verdict by the scan that runs now, until its result is stored; `null` if none runs.
     scanning: Option<Share>,
-    /// Whether it is there: `online` or `offline` by the last look at it, `offline` also after a long absence;
-    /// `unknown` if this appliance has never looked. It was last there at `last_seen`.
+    /// Whether the device is present: `online` or `offline` by its last scan, `offline` also after a long absence;
+    /// `unknown` if this appliance has never scanned it. It was last present at `last_seen`.
     #[schema(value_type = PresenceText)]
     presence: &'static str,
-    /// Its open ports. Those that only the scan that runs now has found follow after all others; none of them is left
-    /// out while its result is being stored.
-    // The last field: there may be so many of them that they are written apart, by `write_device`.
+    /// Its open ports. Those that only the running scan has found come last; they stay in the list while the result
+    /// is being stored.
+    // The last field, because there may be so many ports that `write_device` writes them separately.
     ports: Vec<OpenPort>,
 }
 
@@ -124,7 +126,7 @@ struct NameBody {
     /// The source of the name.
     #[schema(value_type = NameSourceText)]
     source: &'static str,
-    /// When it was last heard, of `feed` when it first was; `null` where that is not known.
+    /// When the source last reported it (`feed`: first reported it); `null` if unknown.
     #[schema(value_type = Option<String>, format = DateTime)]
     time: Option<Timestamp>,
 }
@@ -138,7 +140,7 @@ struct AddressBody {
     first_seen: Timestamp,
     #[schema(value_type = String, format = DateTime)]
     last_seen: Timestamp,
-    /// Whether the device has it now, for all that is known.
+    /// Whether the device has it now, as far as is known.
     present: bool,
 }
 
@@ -149,28 +151,29 @@ struct OpenPort {
     port: u16,
     #[schema(value_type = ProtocolText)]
     protocol: Protocol,
-    /// What listens there, as it says itself where there is `evidence`; else what usually does, by IANA.
+    /// What listens there: what the service says about itself if there is `evidence`, else the usual service by IANA.
     #[schema(example = "ssh")]
     #[serde(skip_serializing_if = "Option::is_none")]
     service: Option<Cow<'static, str>>,
     #[serde(flatten)]
     identified: IdentifiedBody,
-    /// When it was found to have been opened; of one that always was, since when the device is known.
+    /// When it was found opened; for a port that was always open, when the device was first known.
     #[schema(value_type = String, format = DateTime)]
     since: Timestamp,
     /// The newest scan that says so.
     scan_id: i64,
-    /// Whether a second look must confirm it: the scan that runs now has found it, or the last one for the first time.
+    /// Whether a second scan must still confirm it: the running scan has found it, or the last scan found it for the
+    /// first time.
     unconfirmed: bool,
-    /// At which of its addresses it is open, where the device has several.
+    /// The device's addresses at which it is open, if the device has several.
     #[schema(value_type = Option<Vec<String>>, nullable = false)]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     addresses: Vec<Address>,
-    /// Whether that is all right; `null` if nothing is known about the port.
+    /// The advice on it; `null` if nothing is known about the port.
     advice: Option<AdviceBody>,
 }
 
-/// What its owner says of a device. A key that is missing leaves what was said; `null` or nothing takes it back.
+/// The owner's annotation of a device. A missing key leaves the value as it is; `null` or an empty text deletes it.
 #[derive(Deserialize, ToSchema)]
 struct WordsBody {
     /// At most 64 characters on one line.
@@ -239,7 +242,7 @@ impl AddressBody {
     }
 }
 
-/// Every device, in the order in which they came to be known.
+/// Every device, in the order in which they became known.
 #[utoipa::path(get, path = "/v1/hosts", tag = "hosts", responses((status = 200, body = Vec<HostRow>)))]
 async fn hosts(State(api): State<Api>, queue: ResponseQueue) -> Result<Response, Refusal> {
     let times = (api.clock.now(), api.clock.wall());
@@ -500,7 +503,7 @@ async fn host(
     }
 }
 
-/// Keeps what its owner says of a device.
+/// Stores the owner's annotation of a device.
 #[utoipa::path(
     patch, path = "/v1/hosts/{host}", tag = "hosts", request_body = WordsBody,
     params(("host" = inline(DeviceText), Path, description = "Its MAC, or an address: whoever has that", example = "192.168.1.7")),
@@ -531,8 +534,8 @@ async fn describe(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Forgets a device with all that was found on it. What is expected of it stays, and so does what has changed;
-/// if it is still there, it is new.
+/// Forgets a device with all its results. Its expectations and changes stay. If it is still present, it counts as a
+/// new device.
 #[utoipa::path(
     delete, path = "/v1/hosts/{host}", tag = "hosts",
     params(("host" = inline(DeviceText), Path, description = "Its MAC, or an address: whoever has that", example = "192.168.1.7")),

@@ -1,4 +1,4 @@
-//! What ports and devices were identified as, and what their owner says of their kind.
+//! The identifications of ports and devices, and the owner's type and tags.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ use crate::{
     store::{AnnotationPatch, DeviceRecord},
 };
 
-/// What a service says of itself. Keys that are not known are left out; texts are a stranger's.
+/// What a service says about itself. Unknown keys are left out; texts are untrusted.
 #[derive(Default, Serialize, ToSchema)]
 pub(super) struct IdentifiedBody {
     /// Whether the service speaks inside TLS.
@@ -27,7 +27,7 @@ pub(super) struct IdentifiedBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "OpenSSH")]
     product: Option<String>,
-    /// The software's version as it claims; distributions mend faults without a change of it.
+    /// The software's version, as the service claims; distributions fix faults without changing it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "9.2p1")]
     version: Option<String>,
@@ -42,7 +42,7 @@ pub(super) struct IdentifiedBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     host_key: Option<String>,
-    /// What all that rests on: that of the best method.
+    /// The evidence: that of the best method.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     evidence: Option<EvidenceBody>,
@@ -53,7 +53,7 @@ pub(super) struct IdentifiedBody {
 struct CertificateBody {
     #[schema(example = "CN=nas")]
     subject: String,
-    /// The names and addresses that it is for.
+    /// The names and addresses that it is valid for.
     sans: Vec<String>,
     issuer: String,
     #[schema(value_type = String, format = DateTime)]
@@ -69,7 +69,7 @@ struct CertificateBody {
     fingerprint: String,
 }
 
-/// What something rests on.
+/// The evidence of an identification.
 #[derive(Serialize, ToSchema)]
 struct EvidenceBody {
     #[schema(value_type = IdentifyMethodText)]
@@ -81,14 +81,15 @@ struct EvidenceBody {
     time: Timestamp,
 }
 
-/// What a device is. Keys that are not known are left out.
+/// The identification of a device. Unknown keys are left out.
 #[derive(Serialize, ToSchema)]
 pub(super) struct KindBody {
-    /// What kind of device it is: by its owner's word, by what it and its services say, or by its name and maker.
+    /// The type of device: set by the owner, or else by what the device and its services say, or by its name and
+    /// maker.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<DeviceTypeText>, nullable = false)]
     device_type: Option<DeviceType>,
-    /// What the type rests on, in words.
+    /// The reason for the type, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "announces _ipp._tcp")]
     type_evidence: Option<String>,
@@ -103,20 +104,20 @@ pub(super) struct KindBody {
     /// Its tags: the configuration's, then those that its owner gave it here.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tags: Vec<String>,
-    /// What its owner says here that it is.
+    /// The type that the owner has set here.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<DeviceTypeText>, nullable = false)]
     own_type: Option<DeviceType>,
-    /// The tags that its owner gave it here.
+    /// The tags that the owner has set here.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     own_tags: Vec<String>,
-    /// When it fell silent after an identification: since then it is left alone.
+    /// When it fell silent after an identification; since then it is no longer identified.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
     silenced: Option<Timestamp>,
 }
 
-/// What the owner says of a device's kind. A key that is missing leaves what was said; `null` takes it back.
+/// The type and tags that the owner sets. A missing key leaves the value as it is; `null` deletes it.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct KindPatch {
     /// What kind of device it is.
@@ -192,10 +193,10 @@ impl KindBody {
 }
 
 impl KindPatch {
-    /// Adds what it says to a patch.
+    /// Adds these values to a patch.
     ///
     /// # Errors
-    /// It has an unknown type, a malformed tag, or too many tags.
+    /// Fails for an unknown type, a malformed tag, or too many tags.
     pub(super) fn add_to(self, patch: AnnotationPatch) -> Result<AnnotationPatch, Refusal> {
         let Self { device_type, tags, silenced } = self;
         let bad =
@@ -210,7 +211,7 @@ impl KindPatch {
         let tags = tags.map(|tags| tags.iter().map(|tag| parse_tag(tag)).collect::<Result<Vec<String>, _>>());
         let mut tags = tags.transpose().map_err(|error| bad("tags", &error))?;
         if let Some(tags) = &mut tags {
-            // A tag that is given twice is meant once.
+            // A tag that is given twice is stored once.
             let mut known = BTreeSet::new();
             tags.retain(|tag| known.insert(tag.clone()));
             if tags.len() > TAGS_MAX {

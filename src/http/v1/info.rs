@@ -59,7 +59,7 @@ async fn info(State(api): State<Api>) -> Result<Response, Refusal> {
     Ok(json(StatusCode::OK, &body))
 }
 
-/// Answers any method with a greeting: it shows a client that it has the right address.
+/// Answers any method with a greeting, by which a client can check that it has the right address.
 #[utoipa::path(
     method(get, head, options, post, put, patch, delete, trace), path = "/v1/hello", tag = "appliance",
     responses((status = 200, body = String, content_type = "text/plain; charset=utf-8", example = "hello\n")),

@@ -1,4 +1,4 @@
-//! How the scan of a device stands: what its state covers, and the look that runs now or is being stored.
+//! The state of a device's scan: what its current state covers, and the scan that is running or being stored.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -14,7 +14,7 @@ use crate::{
 /// When a device was scanned, and how much of it.
 #[derive(Serialize, ToSchema)]
 pub(super) struct ScannedBody {
-    /// When its newest result was begun, by the clock of then.
+    /// When its newest result was begun, by the clock at that time.
     #[schema(value_type = String, format = DateTime)]
     time: Timestamp,
     /// The number of TCP ports that have a state, by this scan or an earlier one.
@@ -33,7 +33,7 @@ impl ScannedBody {
     }
 }
 
-/// The looks without a result in the store when the response was begun.
+/// The scans of devices without a stored result when the response was begun.
 pub(super) struct ScanState {
     looks: Vec<LookView>,
     /// By the wall clock.
@@ -41,8 +41,8 @@ pub(super) struct ScanState {
 }
 
 impl ScanState {
-    /// Reads them. To be called before anything is read from the store: what a look has found is then in one of the
-    /// two, whenever its result is stored.
+    /// Reads them. Call this before anything is read from the store: then a finding is in one of the two, whenever
+    /// its result is stored.
     pub(super) fn read(api: &Api) -> Self {
         Self { looks: api.runs.live().looks(), now: api.clock.wall() }
     }
@@ -56,8 +56,8 @@ impl ScanState {
         self.looks.iter().filter(move |look| is_at(look))
     }
 
-    /// How far the look at a device is, of several the largest; `None` if there is none. Second looks at a few ports
-    /// are no news of a device with a result.
+    /// Returns the progress of the scan of a device, of several the largest; `None` if none is running. Second scans
+    /// of a few ports do not count for a device with a result.
     pub(super) fn scanning(&self, host: &DeviceRecord) -> Option<Share> {
         let looks = self.looks_at(host).filter(|look| !look.is_confirming);
         let largest = looks.max_by_key(|look| look.ports)?;

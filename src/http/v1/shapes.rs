@@ -16,14 +16,14 @@ use crate::{
     store::Presence,
 };
 
-/// What to say of an open port.
+/// The advice on an open port.
 #[derive(Serialize, ToSchema)]
 pub(super) struct AdviceBody {
     /// How much it matters.
     #[schema(value_type = AdviceLevelText)]
     level: AdviceLevel,
-    /// What listens there, and how certain that is: `usually` by the port's number alone, `probably` if that fits the
-    /// device's maker or name or it is announced, `is` if the service has said so itself.
+    /// What listens there, after a word for its certainty: `usually`, by the port's number alone; `probably`, if that
+    /// fits the device's maker or name, or the device announces it; `is`, if the service has said so itself.
     #[schema(example = "usually AirPlay")]
     what: String,
     /// What can go wrong, or why nothing does.
