@@ -9,7 +9,7 @@ use crate::model::{AdviceLevel, Protocol};
 /// The file; its first lines explain its format.
 pub(super) const PORTS: &str = include_str!("ports.txt");
 
-/// What was read at the first question.
+/// The parsed file, from the first lookup on.
 static INDEX: LazyLock<Index> = LazyLock::new(|| Index::read(PORTS));
 
 /// A text of the file. It may be folded over several lines there, and is on one line wherever it is shown.
@@ -45,7 +45,7 @@ impl Serialize for AdviceText {
 pub struct PortUse {
     /// The ports, as the file has them: `5900-5903/tcp`.
     ports: &'static str,
-    /// What people call it.
+    /// Its common name.
     pub name: AdviceText,
     /// Beginnings of the names of the makers of devices that use the ports so, separated by commas.
     vendors: Option<&'static str>,
@@ -63,12 +63,12 @@ pub struct PortUse {
     pub always: Option<AdviceText>,
     /// How to close or to secure it.
     pub remedy: AdviceText,
-    /// What all that rests on.
+    /// The sources.
     pub source: AdviceText,
 }
 
 impl PortUse {
-    /// Whether it is what is usual on any device.
+    /// Whether it is the general use, on any device.
     pub fn is_general(&self) -> bool {
         self.vendors.is_none() && self.host_names.is_none()
     }

@@ -1,4 +1,4 @@
-//! Reads `identified.txt`, which is a part of the binary: what to say of a port where the service has identified itself.
+//! Reads `identified.txt`, which is a part of the binary: the advice on ports with an identified service.
 
 use std::sync::LazyLock;
 
@@ -14,12 +14,12 @@ static RULES: LazyLock<Vec<Rule>> =
 /// The names of the fields, in the order in which a paragraph has them.
 pub(super) const FIELDS: [&str; 6] = ["if", "like", "level", "why", "remedy", "source"];
 
-/// What to say of some services: a paragraph of the file.
+/// A rule: the advice on some services, a paragraph of the file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rule {
     /// The services, separated by commas.
     services: &'static str,
-    /// What people call it.
+    /// Its common name.
     pub(super) name: AdviceText,
     condition: Option<&'static str>,
     pub(super) texts: Texts,
@@ -74,17 +74,17 @@ impl Rule {
         Ok(Self { services, name: AdviceText::of(name.trim()), condition: fields.find("if"), texts })
     }
 
-    /// Whether it is about this service.
+    /// Whether the rule applies to this service.
     pub(super) fn is_about(&self, service: &str) -> bool {
         self.services.split(',').any(|known| known.trim().eq_ignore_ascii_case(service))
     }
 
-    /// Whether all that it asks for holds; an unknown condition never does.
+    /// Whether all conditions of the rule hold; an unknown condition never does.
     fn fits(&self, found: &PortIdentification) -> bool {
         self.condition.is_none_or(|all| all.split(';').all(|condition| holds(condition.trim(), found)))
     }
 
-    /// What it says; `None` if it refers to a paragraph that is not there.
+    /// Returns the texts of the rule; `None` if it refers to a missing paragraph.
     pub(super) fn said(&self) -> Option<Said> {
         let name = self.name;
         match self.texts {
@@ -124,13 +124,13 @@ fn holds(condition: &str, found: &PortIdentification) -> bool {
     }
 }
 
-/// What is said of a service that has identified itself; `None` if it has not said which it is, or it is not in the file.
+/// Returns the advice on an identified service; `None` if the service is unknown, or not in the file.
 pub(super) fn of_service(found: &PortIdentification) -> Option<Said> {
     let service = found.service.as_deref()?;
     RULES.iter().find(|rule| rule.is_about(service) && rule.fits(found))?.said()
 }
 
-/// The rule of a name that no service has.
+/// Returns the texts of the rule with this name, which is not that of a service.
 pub(super) fn named(name: &str) -> Option<Said> {
     RULES.iter().find(|rule| rule.services == name)?.said()
 }

@@ -1,8 +1,8 @@
 //! Layer 2: what people should know of an open port, and whether it is all right.
 //!
 //! `ports.txt` beside this file has all texts, for people to edit; its first lines explain how. This module selects
-//! among them and does no I/O. The file stays text in the binary. What is kept of it in memory, from the first question
-//! on, are the places of its fields, some 40 KB; the texts themselves are read where they lie.
+//! among them and does no I/O. The file stays text in the binary. From the first lookup on, the positions of its
+//! fields are kept in memory, some 40 KB; the texts themselves are read in place.
 //!
 //! # What advice rests on
 //! A number says only what *usually* listens there. So, by the number alone, the level is at most `look`, except for
@@ -11,10 +11,10 @@
 //! device can make, so a name never lowers the level. There is no score, no guess at vulnerabilities, and no password
 //! is tried.
 //!
-//! What the service has said of itself is *certain* where it speaks its protocol: its name replaces what is usual, and
-//! `identified.txt` says what that means. An announcement is no more than probable, because any device can forge that
-//! of another, and never lowers the level. The version is shown and never judged: distributions mend faults without a
-//! change of it. A certificate that has expired raises the level of any service.
+//! An identification is *certain* if the service has spoken its protocol: its name then replaces the usual one, and
+//! `identified.txt` has the advice on it. An announcement is only probable, because any device can forge another's,
+//! and it never lowers the level. The version is shown but never judged: distributions fix faults without changing
+//! it. An expired certificate raises the level of any service.
 
 mod file;
 mod identified;
@@ -44,7 +44,7 @@ pub struct PortFacts<'a> {
     pub now: Timestamp,
 }
 
-/// What to say of an open port.
+/// The advice on an open port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Advice {
     /// How much it matters.
@@ -94,7 +94,7 @@ impl fmt::Display for What {
     }
 }
 
-/// How long before its end a certificate is to be renewed: the three weeks in which its owner can do it at leisure.
+/// How long before its end a certificate needs renewal: three weeks, which leave the owner enough time.
 /// Those that renew themselves do so earlier, Let's Encrypt's 30 days before.
 const RENEWAL: Duration = Duration::from_secs(21 * 24 * 3600);
 
@@ -113,7 +113,7 @@ pub fn advise(evidence: &PortFacts<'_>) -> Option<Advice> {
     )
 }
 
-/// What the number, the maker and the names say.
+/// Returns the advice by the port's number, the device's maker and its names.
 fn by_number(evidence: &PortFacts<'_>) -> Option<Advice> {
     let uses = || file::uses_of(evidence.protocol, evidence.port);
     let probable = uses().find(|known| fits(known, evidence)).map(|known| (Certainty::Probable, known));
@@ -127,8 +127,8 @@ fn by_number(evidence: &PortFacts<'_>) -> Option<Advice> {
     })
 }
 
-/// What the service says of itself. Where the maker or the name makes a use of the same web page probable, that use
-/// says what to do, and its level counts if it is worse.
+/// Returns the advice by the identification. If the maker or the names make a use of the same web page probable, the
+/// remedy is that of this use, and its level counts if it is worse.
 fn by_service(found: &PortIdentification, by_number: Option<&Advice>) -> Option<Advice> {
     let is_certain = found.evidence.method.is_proof();
     let (said, called) = match identified::of_service(found) {
@@ -166,7 +166,7 @@ fn name_of(found: &PortIdentification) -> Option<String> {
     })
 }
 
-/// What a certificate that has expired, or soon will have, adds to the advice; `None`: nothing.
+/// Returns what a certificate that has expired, or expires soon, adds to the advice.
 fn of_certificate(advice: &Advice, certificate: &Certificate, now: Timestamp) -> Option<Advice> {
     let (rule, verb) = match certificate.not_after {
         end if end < now => ("expired", "expired"),

@@ -10,11 +10,12 @@ use super::{pacer::INTERVAL, responsiveness::EndedSilence};
 /// each way, and in 8 of a million at 1 %.
 const EVENT: u8 = 3;
 
-/// One event is enough if the host was away for so long: gadgets take longer to restart, and random loss does not last
-/// so long.
+/// One event is enough if the host was silent for this long: gadgets take longer to restart, and random loss does not
+/// last this long.
 const AWAY: Duration = Duration::from_secs(4);
 
-/// After so long without a lost canary, and twice as long after each further event, the backoff is relaxed by one step.
+/// After this long without a lost canary, and twice as long after each further event, the backoff is relaxed by one
+/// step.
 const CALM: Duration = Duration::from_secs(60);
 
 /// 50 a second, without bursts.
@@ -51,8 +52,8 @@ impl Backoff {
         self.interval.map(|interval| usize::try_from(pace(interval)).unwrap_or(usize::MAX).max(LEAST_WINDOW))
     }
 
-    /// Takes a silence that has ended; returns whether the pace changes. A host that went away while it was `pressed`
-    /// gets T3's pace, which gadgets bear; one that goes away at that pace gets a slower one.
+    /// Takes a silence that has ended; returns whether the pace changes. A host that fell silent while it was
+    /// `pressed` gets T3's pace, which gadgets can bear; a host that falls silent at that pace gets a slower one.
     pub(super) fn note_silence(&mut self, silence: EndedSilence, pressed: bool, now: Moment) -> bool {
         if silence.lost < EVENT {
             return false;

@@ -1,4 +1,5 @@
-//! Ports that this machine cannot probe although it can probe others: a rule of its own firewall blocks them, say.
+//! Ports that this machine cannot probe although it can probe others, for example because its own firewall blocks
+//! them.
 
 use std::collections::BTreeMap;
 

@@ -30,9 +30,9 @@ const ROUTED_AT_ONCE: u8 = 3;
 #[derive(Debug)]
 pub(super) struct Check {
     link: Link,
-    /// In turn; for a neighbour they are repeated.
+    /// The ports to probe, in order; for a neighbour they are repeated.
     candidates: VecDeque<u16>,
-    /// Whether one of them is known to answer, so that silence means that the host is down.
+    /// Whether one of these ports is known to answer, so that silence means that the host is down.
     known: bool,
     under_way: u8,
     /// Probes started since none was in flight.

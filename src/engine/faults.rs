@@ -11,10 +11,10 @@ use super::probe::LocalError;
 const PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// A route that is missing for a moment, because an interface is coming up, gets longer.
+/// The pauses after a missing route are longer, because an interface may be coming up.
 const NO_ROUTE_PAUSE: Duration = Duration::from_millis(250);
 
-/// After so many of these errors in a row there is no route.
+/// After this many of these errors in a row the host counts as unreachable.
 const NO_ROUTE: u32 = 3;
 
 /// After so many errors in a row, and 0.3 s of pauses, the fault is a lasting one.
@@ -40,7 +40,7 @@ pub(super) struct Faults {
 pub(super) enum Meaning {
     /// It is retried later.
     Passing,
-    /// The link has been down for so long.
+    /// The link has been down for this long.
     Interrupted(Duration),
     /// There is no route to the host.
     NoRoute,

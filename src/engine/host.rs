@@ -48,11 +48,11 @@ const MUTE_NEIGHBOUR: Duration = Duration::from_millis(300);
 /// Least time between probes that only wake a host: their silence means nothing, so few are enough.
 const WAKING: Duration = Duration::from_millis(15);
 
-/// How long a reply may wait that no probe waits for. The next tick collects it without a wake-up of its own; this is
-/// for a host to which no probe leaves in the next tick.
+/// How long a reply may wait if no probe needs it. Usually the next tick collects it without a wake-up of its own;
+/// this limit matters for a host to which no probe leaves in the next tick.
 const REPLY_WITHIN: Duration = TICK.saturating_mul(2);
 
-/// Probes that leave before such a reply is in, at three in a tick.
+/// Probes that may leave before such a reply is collected, at three in a tick.
 const BEFORE_REPLY: usize = 9;
 
 /// How late an unpaced probe may leave.
@@ -203,7 +203,7 @@ impl ActiveHost {
                     Ok(()) => return TurnStep::Launch(self.launch(id, run, &ask, now, budget)),
                     Err(denied) => wait.note(denied),
                 },
-                // Jobs that were over have been ended above; this one has just turned out to be.
+                // Jobs that were over have been ended above; the search has just shown that this one is over, too.
                 Want::Ended(_) => wait.until(now + SOON),
                 Want::Reply | Want::Confirmation => {}
             }
@@ -262,7 +262,7 @@ impl ActiveHost {
             wait.until(at);
             return None;
         }
-        // If no port ever answered, the question is whether ARP fails.
+        // If no port ever answered, the canary shows only whether ARP fails.
         let patience = if self.responsiveness.has_canary() { BEFORE_RETRANSMIT } else { CHECK_WAIT };
         Some((run, Ask { port, purpose: Purpose::Canary, wait: Some(patience) }))
     }

@@ -1,6 +1,6 @@
-//! Does the host limit its refusals? The BSDs and macOS send 200 to 250 RSTs a second and suppress the rest
-//! (`net.inet.icmp.icmplim`, icmp(4)), so that most closed ports of a fast scan are silent, and different ones in every
-//! scan. To wait for each of 65,535 refusals would take five minutes.
+//! Detects hosts that limit their refusals. The BSDs and macOS send 200 to 250 RSTs a second and suppress the rest
+//! (`net.inet.icmp.icmplim`, icmp(4)), so most closed ports are silent in a fast scan, and different ones in every
+//! scan. Waiting for each of 65,535 refusals would take five minutes.
 //!
 //! Three observations together identify such a host: some ports refuse while many are silent; open ports answer at once
 //! all the while, so nothing on the path drops packets (a policer does, and the probes that it drops may be for open

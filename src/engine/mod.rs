@@ -10,13 +10,13 @@
 //!             deadline        streak
 //! ```
 //!
-//! What may be sent at all is decided from left to right (this machine's sockets and its quota of unanswered probes,
-//! the host's sockets, window, pace); what is worth sending is decided from right to left (ports without a verdict,
-//! passes, canaries). A reply travels from left to right, to every job that it concerns. No call iterates over all
-//! hosts, and a pass visits each port of a job once: deadlines lie in ordered sets, and a pass walks a permutation that
-//! is computed, not stored.
+//! What may be sent is decided from left to right: by this machine's sockets and its quota of unanswered probes, then
+//! by the host's sockets, window and pace. What is worth sending is decided from right to left: by ports without a
+//! verdict, passes and canaries. A reply travels from left to right, to every job that it concerns. No call iterates
+//! over all hosts, because deadlines are kept in ordered sets. A pass visits each port of a job once, by a
+//! permutation that is computed, not stored.
 //!
-//! Beside them, [`Ways`] judges whether the route to a host was open: the prober asks it before and after each probe.
+//! [`Ways`] judges whether the route to a host was open; the prober calls it before and after each probe.
 //!
 //! Each constant stands beside the decision that it belongs to, with its reason.
 

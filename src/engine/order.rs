@@ -64,7 +64,7 @@ pub(super) struct Permutation {
 const ROUNDS: u64 = 4;
 
 impl Permutation {
-    /// `len` up to 2^30; the key picks one of many orders.
+    /// Makes a permutation; `len` is at most 2^30, and the key picks one of many orders.
     pub(super) fn new(len: u32, key: u64) -> Self {
         let bits = u32::BITS - len.saturating_sub(1).leading_zeros();
         Self { len, half: bits.div_ceil(2).max(1), key }

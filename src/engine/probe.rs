@@ -1,4 +1,4 @@
-//! One probe and its outcome: the border between the engine and the prober, which owns the sockets.
+//! One probe and its outcome: the interface between the engine and the prober, which owns the sockets.
 
 use std::{task::Waker, time::Duration};
 
@@ -26,8 +26,8 @@ pub struct Probe {
     /// How many probes have asked this port before, as far as they can be told apart: a SYN of another try leaves from
     /// another local port.
     pub attempt: u8,
-    /// If this has passed before the connect is made, the probe is not made but returned as [`Outcome::NotStarted`]:
-    /// that keeps a late thread from sending in one burst what was paced apart.
+    /// If this has passed before the connect is made, the probe is returned as [`Outcome::NotStarted`] instead:
+    /// otherwise a late thread would send paced probes in one burst.
     pub start_by: Moment,
     /// The time-out: the socket is closed after this long without a reply, counted from the connect.
     pub give_up: Duration,
@@ -38,7 +38,7 @@ pub struct Probe {
 /// The outcome of a probe. Each launched probe gets exactly one reply.
 #[derive(Clone, Copy, Debug)]
 pub struct Reply {
-    /// Which probe.
+    /// The probe.
     pub id: ProbeId,
     /// When the connect was made (for `NotStarted` and local errors: tried).
     pub started: Moment,

@@ -1,11 +1,11 @@
-//! How many probes may stay unanswered, over all hosts: a firewall's connection table bounds them.
+//! Bounds how many probes may stay unanswered, over all hosts, because they fill a firewall's connection table.
 //!
 //! An unanswered probe leaves an entry in that table for two minutes, whatever happens to its socket; its retransmits
-//! share the entry. The entry of an answered probe lasts ten seconds and is not counted here. Which of the two a probe
-//! will be is not known when it leaves. So hosts that mostly answer are charged afterwards, for the probes that stay
-//! unanswered; the others are charged when the probe leaves, and refunded with the reply. To charge all hosts at once
-//! would slow down those that answer to the pace of those that do not; to charge all hosts afterwards would send in
-//! bursts, a window's worth at a time.
+//! share the entry. The entry of an answered probe lasts ten seconds and is not counted here. Which of the two a
+//! probe causes is unknown when it leaves. So hosts that mostly answer are charged afterwards, only for the probes
+//! that stay unanswered; other hosts are charged when the probe leaves, and refunded with the reply. To charge all
+//! hosts at once would slow down those that answer to the pace of those that do not; to charge all hosts afterwards
+//! would send in bursts, a window's worth at a time.
 
 use std::{num::NonZeroU32, time::Duration};
 

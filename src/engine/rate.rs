@@ -15,7 +15,7 @@ pub(super) struct Rate {
 }
 
 impl Rate {
-    /// `due`: when the first event may happen, but for the slack.
+    /// Makes a limiter; without slack, the first event may happen at `due`.
     pub(super) const fn new(interval: Duration, slack: Duration, due: Moment) -> Self {
         Self { interval, slack, due }
     }

@@ -1,5 +1,5 @@
-//! Is the host still up? If it falls silent while it is scanned, a port that is known to answer is probed, a *canary*:
-//! silence of filtered ports means nothing, silence of that port does.
+//! Detects whether a host is still up. If it falls silent while it is scanned, a port that is known to answer is
+//! probed, a *canary*: the silence of filtered ports means nothing, but the silence of that port does.
 
 use std::{collections::VecDeque, time::Duration};
 

@@ -1,5 +1,5 @@
-//! Spaces probes that are likely to stay unanswered evenly. A whole window at once, and then none until all have timed
-//! out, would let a host doze off in between, so that the next window finds it asleep again.
+//! Evenly spaces probes that are likely to stay unanswered. If a whole window left at once, and the next one only
+//! after all have timed out, the host would doze off in between, and the next window would find it asleep again.
 
 use std::time::Duration;
 

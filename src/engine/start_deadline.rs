@@ -1,4 +1,4 @@
-//! How late a paced probe may leave: adapts to whether the prober's threads keep up.
+//! Bounds how late a paced probe may leave; the bound adapts to whether the prober's threads keep up.
 
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
-//! Is the host awake? A Wi-Fi client that saves power, or a gadget on a battery, dozes off between two packets and
-//! answers the next one late. If it drops nearly all probes, no reply shows that. But probes that follow one another
-//! closely keep it awake, so silence counts once such a streak has lasted long enough to wake it.
+//! Detects whether a host is awake. A Wi-Fi client that saves power, or a gadget on a battery, dozes off between two
+//! packets and answers the next one late. If it drops nearly all probes, no reply shows that it dozes. But probes
+//! that follow one another closely keep it awake, so silence counts once such a streak has lasted long enough to wake
+//! it.
 
 use std::time::Duration;
 

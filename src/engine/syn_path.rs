@@ -1,4 +1,5 @@
-//! May bare SYNs ask a host in place of connects? Only once one was answered, and only as long as they are.
+//! Decides whether bare SYNs may probe a host in place of connects: only after the host has answered one, and only
+//! while it keeps answering them.
 //!
 //! A firewall of this machine's can drop packets from raw sockets and let connects pass. Then every port would look
 //! filtered. So a port that has answered a connect is asked by a SYN first, a *trial*; until that is answered, connects

@@ -1,5 +1,5 @@
-//! When paced probes leave: in ticks, those of all hosts together. Each wake-up of a thread costs a slow machine more
-//! than a probe does, and probes spaced evenly took several wake-ups each.
+//! Makes paced probes of all hosts leave together, in ticks. Each wake-up of a thread costs a slow machine more than
+//! a probe does, and probes that were spaced evenly took several wake-ups each.
 
 use std::time::Duration;
 

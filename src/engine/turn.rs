@@ -1,5 +1,5 @@
-//! One turn of a host: what may be sent to it, what it does next, and when a turn continues that takes too long for one
-//! call.
+//! One turn of a host: what may be sent to it, its next step, and the time at which a turn continues that takes too
+//! long for one call.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub(super) struct SendBudget {
     pub(super) start_within: Duration,
 }
 
-/// What a host does next.
+/// The next step for a host.
 #[derive(Debug)]
 pub(super) enum TurnStep {
     /// This probe leaves; the host may have more.

@@ -13,9 +13,9 @@ pub(super) enum Purpose {
     Port(u32),
     /// The liveness check; and a verdict, if the port at this place is one of the job's.
     Check(Option<u32>),
-    /// To see whether the host is still up while it is scanned.
+    /// A canary: whether the host is still up while it is scanned.
     Canary,
-    /// To see whether a bare SYN is answered by a port that has answered a connect.
+    /// A trial: whether a port that has answered a connect also answers a bare SYN.
     Trial,
 }
 

@@ -1,5 +1,5 @@
-//! Which interface leads to a host, and whether its link was up for as long as a probe was in flight: pure, the time is
-//! a parameter.
+//! Determines which interface leads to a host, and whether its link was up for as long as a probe was in flight.
+//! Pure: the time is a parameter.
 //!
 //! A pulled cable must not make a device look down. With the link down the kernel rarely reports an error: connects
 //! time out, or ARP fails after three seconds, exactly as if the device were off. So every probe takes a [`Passage`]
@@ -49,7 +49,8 @@ pub struct LinkFacts {
     pub changes: u32,
 }
 
-/// The interface that a probe uses, and how often it had been interrupted. `None`: within this machine.
+/// The interface that a probe uses, and how often it had been interrupted when the probe left. `None`: within this
+/// machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Passage(Option<(u32, u64)>);
 

@@ -1,4 +1,4 @@
-//! How many probes may be in flight at once: towards one host, and from this machine.
+//! Bounds how many probes may be in flight at once: towards one host, and from this machine.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ const MOST: f64 = 4096.0;
 
 /// A host's congestion window: additive increase, multiplicative decrease (RFC 5681).
 ///
-/// An unanswered probe lets it grow, as a reply does. A scanner cannot tell a dropped probe from a filtered port, and a
-/// window that waits for replies would take ages with every firewall. Only evidence of loss shrinks it: a lost canary,
-/// or an open port that answered only a later try.
+/// An unanswered probe lets it grow, as a reply does. A scanner cannot tell a dropped probe from a filtered port, and
+/// a window that grows only with replies would stay small behind every firewall. Only evidence of loss shrinks it: a
+/// lost canary, or an open port that answered only a later try.
 #[derive(Debug)]
 pub(super) struct Window {
     size: f64,

@@ -1,22 +1,22 @@
-//! What is worth an alert, and how urgent it is.
+//! The kinds of alerts, and their severities.
 
 use super::{ChangeEvent, ChangeKind, IdentityPart, PortFindingKind, state::words};
 
-/// What an alert is about.
+/// The kind of an alert.
 ///
-/// Another kind is a variant here, with its name and its severity, and a line in [`AlertKind::of`] or, if no change event
-/// tells of it, a source of its own in `service::alerts`.
+/// A new kind needs a variant here, with its name and severity, and a line in [`AlertKind::of`] or, if it has no
+/// change event, a source in `service::alerts`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AlertKind {
-    /// A port opened that is not expected to be open.
+    /// A port that is not expected to be open has opened.
     Unexpected,
-    /// A port closed that is expected to be open, or a device is gone of which something is expected.
+    /// A port that is expected to be open has closed, or a device with expectations is gone.
     Missing,
     /// A device was seen for the first time.
     NewDevice,
     /// A port shows another SSH host key than before.
     HostKey,
-    /// A device is gone that its owner has tagged as critical, and of which nothing is expected.
+    /// A device that is tagged as critical and has no expectations is gone.
     DeviceGone,
     /// What listens on a port calls for action.
     Advice,
@@ -38,8 +38,8 @@ pub enum AlertSeverity {
 }
 
 impl AlertKind {
-    /// Returns what an alert about this change is about; `None` if the change is no reason for one. Before the first
-    /// baseline none is: the store marks no change.
+    /// Returns the kind of the alert about this change; `None` if the change raises none. Without a baseline no
+    /// change does, because the store marks none.
     pub fn of(event: &ChangeEvent) -> Option<Self> {
         if !event.alert {
             return None;
@@ -51,7 +51,7 @@ impl AlertKind {
             ChangeKind::Replaced { part: IdentityPart::HostKey, .. } => Some(Self::HostKey),
             ChangeKind::Found { finding: PortFindingKind::Advice, .. } => Some(Self::Advice),
             ChangeKind::Found { finding: PortFindingKind::CertificateExpires, .. } => Some(Self::Certificate),
-            // Their owners renew certificates and software.
+            // These changes are usually the owner's doing.
             ChangeKind::Replaced { part: IdentityPart::Certificate | IdentityPart::Product, .. }
             | ChangeKind::Moved { .. }
             | ChangeKind::Back

@@ -43,20 +43,20 @@ pub enum ChangeKind {
     Back,
     /// A port shows another identity than before.
     Replaced {
-        /// What is another.
+        /// The part that changed.
         part: IdentityPart,
         /// The port's protocol.
         protocol: Protocol,
         /// The one port.
         ports: PortSet,
-        /// What it was, in words.
+        /// The old value, in words.
         from: String,
-        /// What it is now.
+        /// The new value.
         to: String,
     },
-    /// Something that its owner should know of an open port.
+    /// A finding about an open port that the owner should know.
     Found {
-        /// What it is about.
+        /// The kind of the finding.
         finding: PortFindingKind,
         /// The port's protocol.
         protocol: Protocol,
@@ -67,12 +67,13 @@ pub enum ChangeKind {
     },
     /// The owner's snooze of the device's alerts has ended.
     SnoozeEnded {
-        /// The last event before it began: what happened since is told now.
+        /// The last event before the snooze began; what happened since is reported now.
         after: i64,
     },
 }
 
-/// What of a port's identity is reported when it changes. A version is not: updates are normal.
+/// The parts of a port's identity that are reported when they change. A version is not one of them: updates are
+/// normal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdentityPart {
     /// The SSH host key: the device was installed anew, or another one answers.
@@ -83,7 +84,7 @@ pub enum IdentityPart {
     Product,
 }
 
-/// What was found of an open port, and is told once.
+/// The kind of a finding about an open port; each finding is reported once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PortFindingKind {
     /// What listens there calls for action.
@@ -163,7 +164,7 @@ impl ChangeKind {
         if let Self::Found { text, .. } = self { Some(text) } else { None }
     }
 
-    /// What a port's identity was before, and what it is now.
+    /// Returns the old and the new identity of a port.
     pub fn replaced(&self) -> Option<(&str, &str)> {
         if let Self::Replaced { from, to, .. } = self { Some((from, to)) } else { None }
     }

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::state::words;
 
-/// What kind of device something is. Kinds that call for different advice, or that an owner tells apart at a glance; a
-/// device that is several things is what it was bought as.
+/// What kind of device something is. There is a type for each kind that needs its own advice or that an owner tells
+/// apart at a glance. A device with several roles has the type that it was sold as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DeviceType {
@@ -47,7 +47,7 @@ pub enum DeviceType {
     Computer,
     /// Serves other machines: virtual machines and single-board computers that do so too.
     Server,
-    /// A small board with few resources that does one thing, which is not known more exactly.
+    /// A small board with few resources and one task, which is not known more exactly.
     Microcontroller,
     /// Controls machines or buildings.
     Controller,

@@ -1,13 +1,13 @@
-//! What is to be said of one thing of the machine: `portscan doctor` and the page's Health show it.
+//! One finding about the machine, which `portscan doctor` and the page's Health show.
 
 use serde::Serialize;
 
-/// What was found about one thing that the appliance uses.
+/// A finding about something that the appliance uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnosis {
     /// What it is about.
     pub subject: &'static str,
-    /// Whether it is there.
+    /// Its state.
     pub state: DiagnosisState,
     /// Whether the appliance cannot do its work without it.
     pub essential: bool,
@@ -17,15 +17,15 @@ pub struct Diagnosis {
     pub mend: Option<String>,
 }
 
-/// Whether something is there.
+/// The state of something that the appliance uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DiagnosisState {
     /// It is there.
     Ok,
-    /// It is not, or not enough of it.
+    /// It is lacking, or there is not enough of it.
     Lacking,
-    /// It is not used, or it cannot be told.
+    /// It is not used, or its state is unknown.
     NotChecked,
 }
 
@@ -65,7 +65,7 @@ impl Diagnosis {
         Self { essential: true, ..Self::lacking(subject, detail, mend) }
     }
 
-    /// It is not used, or it cannot be told.
+    /// It is not used, or its state is unknown.
     pub fn not_checked(
         subject: &'static str,
         detail: impl Into<String>,

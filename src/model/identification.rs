@@ -39,7 +39,7 @@ pub enum IdentifyMethod {
     Http,
 }
 
-/// What an identification rests on.
+/// The evidence of an identification.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
     /// How it was learned.
@@ -73,9 +73,9 @@ pub struct PortIdentification {
     pub certificate: Option<Certificate>,
     /// The fingerprint of its SSH host key, as `ssh-keygen -l` prints it: `SHA256:` and 43 characters of base64.
     pub host_key: Option<String>,
-    /// What it says of the device it runs on.
+    /// The device that it runs on, as it says.
     pub device: DeviceIdentification,
-    /// What all that rests on.
+    /// The evidence for all of this.
     pub evidence: Evidence,
 }
 
@@ -132,7 +132,7 @@ words!(
 );
 
 impl IdentifyMethod {
-    /// Whether it proves what it says: the service has spoken its protocol. Else any device could have said it.
+    /// Whether it is proof, because the service has spoken its protocol. Otherwise another device may have forged it.
     pub const fn is_proof(self) -> bool {
         match self {
             Self::DnsSd | Self::Upnp => false,

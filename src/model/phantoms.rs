@@ -1,5 +1,5 @@
 //! Detects open ports that may have no service behind them: if a trap or a middlebox accepts connections for other
-//! hosts, a successful connect proves no service.
+//! hosts, a successful connect does not prove a service.
 
 use std::collections::BTreeMap;
 

@@ -152,7 +152,7 @@ pub struct ChannelFacts {
 pub struct ImportFacts {
     /// Reports that were refused.
     pub failed: u64,
-    /// When the last import or the last complete scan of our own was, by the wall clock of then.
+    /// The time of the last import or of our last complete scan, by the wall clock at that time.
     pub last: Option<Timestamp>,
 }
 

@@ -1,4 +1,4 @@
-//! Tags: the owner's own words by which devices are found and chosen.
+//! Tags: words that the owner gives to devices, to find and to select them.
 
 use super::one_line;
 

@@ -1,4 +1,5 @@
-//! Repairs dates that lie in the future. A clock that was wrong wrote them, and data with such a date never looks old.
+//! Repairs dates in the future. They come from a clock that was wrong, and data with such a date would never look
+//! old.
 //!
 //! | column | what a date ahead does |
 //! |---|---|

@@ -1,5 +1,5 @@
-//! What, besides the events themselves, decides whether a channel tells of them; all that a page of events needs, at
-//! once.
+//! Reads what decides, besides the events themselves, whether a channel sends them: everything for a page of events
+//! in one query.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use crate::model::{ChangeEvent, ChangeKind, PortSet};
 /// How many earlier events of a device are searched for the one that a later event undoes.
 const EARLIER: i64 = 64;
 
-/// What else decides whether a channel tells of events.
+/// The facts, besides the events themselves, that decide whether a channel sends them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AlertContext {
     undone: HashMap<i64, UndoneEvent>,
@@ -25,15 +25,16 @@ pub struct AlertContext {
 pub struct UndoneEvent {
     /// Its id.
     pub id: i64,
-    /// The event that began the message about it: itself, or the end of the snooze in which it happened.
+    /// The event that began the message about this alert: itself, or the end of the snooze in which it happened.
     pub told_by: i64,
-    /// Whether nothing of it is left: not, if some of its ports are still open, or closed.
+    /// Whether the alert is over completely: false if some of its ports have not changed back.
     pub is_whole: bool,
-    /// Whether it differed from the expected state; one that did not may have been told because its owner asked for it.
+    /// Whether the change differed from the expected state; another change may have been sent because a rule asked
+    /// for it.
     pub was_alert: bool,
 }
 
-/// Events that a snooze holds, or held: those between both ids.
+/// The events that a snooze holds, or held: those between the two ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct SnoozedSpan {
     /// `None`: of all devices.
@@ -58,14 +59,14 @@ impl AlertContext {
         })
     }
 
-    /// Whether the channel's owner wants to hear no more of what the message with this event told of.
+    /// Whether the message with this event was acknowledged on the channel.
     pub fn is_acknowledged(&self, event: i64) -> bool {
         self.acknowledged.iter().any(|(first, last)| (*first..=*last).contains(&event))
     }
 }
 
 impl Store {
-    /// Reads what decides about these events, besides themselves, on a channel.
+    /// Reads the facts that decide about these events on a channel.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
@@ -104,8 +105,8 @@ fn acknowledged(connection: &Connection, channel: &str) -> Result<Vec<(i64, i64)
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// Returns the event of which this one is the undoing, if that one was an alert: a port closed that should not have
-/// opened, one opened that should not have closed, or a device is back.
+/// Returns the alert that this event undoes: an unexpected port has closed, a missing port has opened, or a device is
+/// back.
 fn undone_by(connection: &Connection, event: &ChangeEvent) -> Result<Option<UndoneEvent>> {
     let opposite = match &event.kind {
         ChangeKind::Opened(..) => "closed",
@@ -148,7 +149,7 @@ fn undone_by(connection: &Connection, event: &ChangeEvent) -> Result<Option<Undo
     Ok(None)
 }
 
-/// The event that began the message about this one: itself, or the end of the last snooze that held it.
+/// Returns the event that began the message about this event: itself, or the end of the last snooze that held it.
 fn told_by(connection: &Connection, device: &str, event: i64) -> Result<i64> {
     let sql = "SELECT max(id) FROM changes
                WHERE kind = 'snooze-ended' AND id > ?1 AND device = ?2 AND CAST(was AS INTEGER) < ?1";

@@ -15,7 +15,7 @@ use crate::{
 
 /// A complete change of the database: applied again after a rollback, it writes the same rows.
 pub(super) trait DatabaseChange: Send + 'static {
-    /// The caller's result once the change is committed.
+    /// The result that the caller gets once the change is committed.
     type Answer: Send + 'static;
 
     /// How long the commit may wait.

@@ -1,4 +1,4 @@
-//! What single scans found on each device, for comparisons.
+//! Reads what single scans found on each device, for comparisons.
 
 use std::ops::RangeInclusive;
 

@@ -27,7 +27,7 @@ use crate::{
 const PAGE_BYTES: usize = 16 * 1024;
 
 /// The order of an endpoint's observations; the newest is the greatest. Our own are ordered by sequence number,
-/// whatever the clock said; an import follows the last of our own that began no later than it, whichever of the two was
+/// whatever the clock said. An import follows the last of our own that began no later than the import, whichever was
 /// stored first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ObservationOrder {

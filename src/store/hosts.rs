@@ -45,7 +45,7 @@ pub struct DeviceRecord {
     pub endpoints: Vec<(Address, PortStatesByProtocol)>,
     /// When its newest complete observation began, by the wall clock of then; `None` if there is none.
     pub scanned: Option<Timestamp>,
-    /// Whether it is there, as far as is known.
+    /// Whether it is present, as far as is known.
     pub presence: Presence,
     /// The TCP ports that one observation has found open, and no second one yet.
     pub unconfirmed: PortSet,
@@ -61,7 +61,7 @@ pub struct DeviceRecord {
     opened: Vec<Opened>,
 }
 
-/// Whether a device is there.
+/// Whether a device is present.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Presence {
     /// The last look found it up, at one of its addresses at least.
@@ -85,7 +85,7 @@ pub struct Annotation {
     pub note: Option<String>,
     /// What kind of device it is.
     pub device_type: Option<DeviceType>,
-    /// By which it is found, each once; none has a space.
+    /// Its tags, each once; none contains a space.
     pub tags: Vec<String>,
 }
 
@@ -233,7 +233,7 @@ impl DeviceRecord {
         self.open_ports_from((Protocol::Ip, 0), usize::from(u16::MAX)).0
     }
 
-    /// Since when a port is open: since it was last found to have opened, or since the device is known.
+    /// Returns since when a port is open: since it was last found opened, or since the device became known.
     pub fn open_since(&self, protocol: Protocol, port: u16) -> Timestamp {
         let of_it =
             |opened: &&(Timestamp, Protocol, PortSet)| opened.1 == protocol && opened.2.contains(port);

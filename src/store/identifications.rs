@@ -169,7 +169,7 @@ pub(super) fn retain_open(found: &mut Vec<IdentifiedPort>, endpoints: &[(Address
     });
 }
 
-/// Reports what of a port's identity is another than the same method said before. What is said for the first time is no
+/// Reports which part of a port's identity differs from what the same method found before. A first finding is no
 /// change, and neither is another version.
 fn report_changes(connection: &Connection, row: PortPlace, found: &PortIdentification) -> Result<()> {
     let Some(before) = identified::port(connection, row, found.evidence.method)? else { return Ok(()) };
@@ -187,7 +187,7 @@ fn report_changes(connection: &Connection, row: PortPlace, found: &PortIdentific
     for (part, from, to) in replaced {
         let ports = PortSet::from_ranges([(row.port, row.port)]);
         let kind = ChangeKind::Replaced { part, protocol: row.protocol, ports, from, to };
-        // A certificate is renewed and software replaced by their owners. A host key stays for the life of a system.
+        // Owners renew certificates and replace software, but a host key lasts as long as the system.
         let alert = is_baseline && part == IdentityPart::HostKey;
         record_event(
             connection,
@@ -197,7 +197,7 @@ fn report_changes(connection: &Connection, row: PortPlace, found: &PortIdentific
     Ok(())
 }
 
-/// What is another, with what it was and what it is.
+/// Returns each part that differs, with its old and its new value.
 fn identity_changes(
     before: &PortIdentification,
     now: &PortIdentification,

@@ -38,7 +38,7 @@ pub struct CachedHost {
 /// everywhere, and would make a quick scan a long one.
 const RECALLED: u32 = 1000;
 
-/// How much is remembered, and how new it is.
+/// The number of known devices, and how new their results are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Devices that have a row, scanned or not.
@@ -94,7 +94,7 @@ impl Store {
         self.read(move |connection| once_open(connection, &device, open)).await
     }
 
-    /// How much is remembered, and how new it is.
+    /// The number of known devices, and how new their results are.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
@@ -211,7 +211,7 @@ fn once_open(connection: &Connection, key: &DeviceKey, open: PortSet) -> Result<
     Ok(found)
 }
 
-/// Differs whenever another connection, the writer's, has committed.
+/// Returns a number that differs after each commit of another connection, which is the writer's.
 fn version(connection: &Connection) -> Result<i64> {
     Ok(connection.query_row("PRAGMA data_version", [], |row| row.get(0))?)
 }

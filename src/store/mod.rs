@@ -6,8 +6,8 @@
 //!     `--oneshot: committed / answer--'
 //! ```
 //!
-//! [`Store`] is the handle: its methods await a thread's answer and block no thread themselves. A write is acknowledged
-//! when it is *committed*; commits are shared ([`DiskPace`]).
+//! [`Store`] is the handle: its methods await the answer of a thread, and block none. A write is acknowledged once it
+//! is *committed*; writes share commits ([`DiskPace`]).
 //!
 //! # Layers
 //! A file imports from its own layer and the layers below, without cycles. From the top:
@@ -28,10 +28,10 @@
 //! transactions of its own, and a method of [`Store`], both in the file of its subject; the threads need no change. A
 //! new query is a function and a method there.
 //!
-//! **Identity.** A device is its MAC if known, else its one address; an *endpoint* is a device at an address, and
-//! endpoints are what is scanned and has a state. Only `identity` decides which device something belongs to;
-//! `placement` decides, without I/O, which addresses a device has; `merge` makes two rows one, `endpoints` has the
-//! rows, `presence` marks devices that are gone.
+//! **Identity.** A device is its MAC if known, else its one address. An *endpoint* is a device at an address;
+//! endpoints are scanned and have a state. Only `identity` decides which device a report belongs to. `placement`
+//! decides, without I/O, which addresses a device has; `merge` merges two rows, `endpoints` writes the rows, and
+//! `presence` marks devices that are gone.
 //!
 //! **Order.** The wall clock of a machine without a battery jumps. The newest of our observations is the one with the
 //! greatest sequence number, the newest scan the one with the greatest id; times are only displayed. Only imports are

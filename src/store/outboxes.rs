@@ -1,4 +1,4 @@
-//! How far each alert channel is, and what became of its latest messages.
+//! The position of each alert channel, and the results of its latest messages.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -12,17 +12,17 @@ use super::{
 };
 use crate::alerts::{SavedOutbox, SavedSummary, SavedTrouble};
 
-/// Messages that are kept of each channel; parked ones beyond that, too, up to as many again.
+/// The number of messages that are kept for each channel, and of further parked ones.
 const HISTORY: i64 = 200;
 
-/// The state of a message that is no longer tried by itself.
+/// The state of a message that is no longer retried automatically.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessageState {
     /// The receiver has it.
     Delivered,
     /// The receiver refused it.
     Parked,
-    /// The owner has seen it, and wants to hear no more of what it told of.
+    /// The owner has acknowledged it: its channel sends nothing more about the same changes.
     Acknowledged,
 }
 
@@ -31,7 +31,7 @@ pub enum MessageState {
 pub struct EndedMessage {
     /// Its first and its last event.
     pub events: (i64, i64),
-    /// Its device's key, if it tells of one alone.
+    /// The key of its device, if it is about only one.
     pub device: Option<String>,
     /// Its title.
     pub title: String,
@@ -50,7 +50,7 @@ pub struct MessageRecord {
     pub channel: String,
     /// Its first and its last event.
     pub events: (i64, i64),
-    /// Its device's key, if it tells of one alone.
+    /// The key of its device, if it is about only one.
     pub device: Option<String>,
     /// Its title.
     pub title: String,
@@ -85,7 +85,8 @@ impl Store {
             .await
     }
 
-    /// Returns how far a channel is. A new one begins after the latest event: what was before it is no news.
+    /// Returns the position of a channel. A new channel begins after the latest event, and does not send earlier
+    /// ones.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
@@ -102,7 +103,7 @@ impl Store {
         Ok(fresh)
     }
 
-    /// Saves how far a channel is and, in the same commit, the message that has ended.
+    /// Saves the position of a channel and, in the same commit, the message that has ended.
     ///
     /// # Errors
     /// The store is closed.
@@ -116,7 +117,7 @@ impl Store {
         self.write(move |_| SaveOutbox { channel, outbox, ended }).await
     }
 
-    /// Returns what a channel was told of the appliance's own trouble.
+    /// Returns what a channel has reported of the appliance's own trouble.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
@@ -130,7 +131,7 @@ impl Store {
         .await
     }
 
-    /// Saves what a channel was told of the appliance's own trouble.
+    /// Saves what a channel has reported of the appliance's own trouble.
     ///
     /// # Errors
     /// The store is closed.
@@ -139,7 +140,7 @@ impl Store {
         self.write(move |_| SaveTrouble { channel, trouble }).await
     }
 
-    /// Returns how far the summaries of a channel are. What cannot be read begins anew.
+    /// Returns the state of a channel's summaries. State that cannot be read is treated as new.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
@@ -154,7 +155,7 @@ impl Store {
         .await
     }
 
-    /// Saves how far the summaries of a channel are; `None`: it has none.
+    /// Saves the state of a channel's summaries; `None`: it has none.
     ///
     /// # Errors
     /// The store is closed.
@@ -172,7 +173,8 @@ impl Store {
         let of_others = ["alert_channels WHERE name", "alert_messages WHERE channel"]
             .map(|table| format!("FROM {table} NOT IN (SELECT value FROM json_each(?1))"));
         let (names, tables) = (kept.clone(), of_others.clone());
-        // A full disk would make a write wait, and the alerts with it, one of which says that the disk is full.
+        // With a full disk a write would wait, and so would all alerts, including the one that says that the disk is
+        // full.
         let is_there = move |connection: &Connection| {
             tables.iter().try_fold(false, |found, table| {
                 Ok(found || connection.prepare(&format!("SELECT 1 {table}"))?.exists([&names])?)
@@ -219,7 +221,8 @@ impl Store {
         self.write(move |context| MarkMessage { id, state, reason, at: context.wall() }).await
     }
 
-    /// Returns the first event of the channel's latest message about this device alone that tells of this event.
+    /// Returns the first event of the channel's latest message that is only about this device and contains this
+    /// event.
     ///
     /// # Errors
     /// The database fails, or the store is closed.

@@ -1,8 +1,9 @@
-//! For which devices the owner wants no alerts for a while.
+//! The snoozes: devices about which the owner wants no alerts for a while.
 //!
-//! The events of a snoozed device are stored as ever, and held by their ids: those after the latest one at the begin of
-//! the snooze, up to the event that its end is. That event makes each channel tell of what was held. So how far a
-//! channel is stays one number, and a channel that reads late holds the same events as one that reads at once.
+//! The events of a snoozed device are stored as usual. A snooze holds those with ids after the latest event at its
+//! beginning, up to the event that records its end. That event makes each channel report what was held. So the
+//! position of a channel is still one number, and a channel that reads late holds the same events as one that reads
+//! at once.
 
 use std::time::Duration;
 
@@ -18,14 +19,14 @@ use super::{
 };
 use crate::model::{ChangeKind, Device, DeviceKey};
 
-/// A device, or all, of which no channel tells for a while.
+/// A snooze: no channel sends alerts about the device, or about any device, until it ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snooze {
     /// The device; `None`: all, and the appliance itself.
     pub device: Option<DeviceKey>,
     /// When it ends, by the wall clock.
     pub until: Timestamp,
-    /// The longest that it lasts, whatever that clock says.
+    /// The longest time that it lasts, whatever that clock says.
     pub length: Duration,
 }
 
@@ -38,7 +39,7 @@ impl Store {
         self.read(snoozes).await
     }
 
-    /// Begins a snooze, or gives another end to the one that there is.
+    /// Begins a snooze, or changes the end of the present one.
     ///
     /// # Errors
     /// The store is closed.
@@ -46,7 +47,7 @@ impl Store {
         self.write(move |_| BeginSnooze(snooze)).await
     }
 
-    /// Ends a snooze: writes an event for each device of which something was held. Returns whether there was one.
+    /// Ends a snooze: writes an event for each device with held events. Returns whether the snooze existed.
     ///
     /// # Errors
     /// The store is closed.
@@ -92,8 +93,8 @@ impl DatabaseChange for EndSnooze {
         let sql = "DELETE FROM alert_snoozes WHERE device = ?1 RETURNING after";
         let ended = connection.prepare_cached(sql)?.query_row([&name], |row| row.get(0)).optional()?;
         let Some(after): Option<i64> = ended else { return Ok(false) };
-        // Only what may be told: alerts, what ends one, and the end of another snooze within this one. The address is
-        // that of the row with the greatest id (SQLite, "Bare columns in an aggregate query").
+        // Only events that may be sent: alerts, ends of alerts, and the end of another snooze within this one. The
+        // address is that of the row with the greatest id (SQLite, "Bare columns in an aggregate query").
         let sql = "SELECT device, address, max(id) FROM changes
                    WHERE id > ?1 AND (?2 = '' OR device = ?2)
                    AND (alert OR kind IN ('opened', 'closed', 'back', 'snooze-ended'))

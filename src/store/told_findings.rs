@@ -1,4 +1,4 @@
-//! What was found of open ports, each told once.
+//! Findings about open ports, each reported once.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
@@ -23,20 +23,20 @@ pub struct OpenPortFinding {
     pub port: u16,
     /// What it is about.
     pub kind: PortFindingKind,
-    /// What tells it from others of this port and kind.
+    /// Distinguishes it from other findings of this port and kind.
     pub reason: String,
-    /// In words.
+    /// The finding in words.
     pub text: String,
 }
 
 impl Store {
-    /// Records what is found now. What was found for the first time is an event and an alert, once there is a baseline;
-    /// before that, and in the first look of all, it is how things are.
+    /// Records the present findings. With a baseline, a new finding is an event and an alert; without one, and at the
+    /// very first look, findings are only stored.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
     pub async fn record_findings(&self, findings: Vec<OpenPortFinding>) -> Result<()> {
-        // Seldom is anything new, and then nothing is written.
+        // Usually nothing is new, and nothing is written.
         let new = self.read(move |connection| unknown(connection, findings)).await?;
         match new {
             Some(findings) => {
@@ -85,7 +85,7 @@ fn is_begun(connection: &Connection) -> Result<bool> {
     Ok(connection.prepare_cached("SELECT 1 FROM told_findings WHERE device = ''")?.exists([])?)
 }
 
-/// Those that are not known yet; `None`: there is nothing to write.
+/// The new findings; `None`: there is nothing to write.
 fn unknown(
     connection: &Connection,
     mut findings: Vec<OpenPortFinding>,

@@ -167,7 +167,7 @@ impl ActiveHost {
             Purpose::Trial => self.syn_lost(flight, events),
             Purpose::Check(_) => {
                 let resolved = self.run_of(flight).is_some_and(RunningJob::check_silent);
-                // If a port is known to answer, that one was probed, and silence proves nothing.
+                // If a port is known to answer, the canary went to that one, and this silence proves nothing.
                 if resolved && !self.responsiveness.has_canary() {
                     self.alive(reply.ended, None, events);
                 }

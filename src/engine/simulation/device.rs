@@ -102,7 +102,7 @@ impl SimulatedHost {
     }
 }
 
-/// The test kit does not know the appliance's types, and so has its own moments.
+/// The test kit does not depend on the appliance's types, and so has its own `Moment`.
 fn to_kit(moment: Moment) -> testkit::Moment {
     testkit::Moment::from_start(moment.since_start())
 }

@@ -72,9 +72,9 @@ fn it_is_found_by_a_scan_of_all_ports() {
     }
 }
 
-/// Silent hosts take longer because of those that doze; `before`: the seconds it took when dozing hosts were missed.
-/// From seven sockets on: fewer do not keep a host awake, and then the last try at every port waits three times as
-/// long.
+/// Silent hosts take longer because they may be dozing; `before`: the duration in seconds at the time when dozing
+/// hosts were missed. From seven sockets on: fewer do not keep a host awake, and then the last try at every port
+/// waits three times as long.
 #[test]
 fn silent_hosts_cost_hardly_more_than_if_none_dozed() {
     for (timing, sockets, last, before) in [

@@ -70,7 +70,7 @@ enum Happening {
     End(ProbeId, Outcome),
     /// The kernel closes a connection to this port of this host, be it a late one.
     Close(ProbeId, usize, u16),
-    /// The driver is to know of this reply, unless it came to it earlier.
+    /// The driver must learn of this reply, unless it has already collected it.
     Announce(ProbeId),
 }
 
@@ -104,7 +104,7 @@ struct World {
     agenda: BTreeMap<(Moment, u64), Happening>,
     happenings: u64,
     sockets: HashMap<ProbeId, Socket>,
-    /// Those of them that hold a descriptor.
+    /// The number of probes that hold a descriptor.
     open_sockets: usize,
     /// When ARP fails for a host.
     arp: HashMap<usize, Moment>,

@@ -36,8 +36,8 @@ const FILES: [(&str, u16); 25] = [
     ("mixed", 500),
 ];
 
-/// Scenarios with a result that does not depend on the seed, because they lose nothing, or little. The ports suffice to
-/// press a gadget, to exhaust a limit or to outlast a host.
+/// Scenarios with a result that does not depend on the seed, because they lose nothing, or little. The number of
+/// ports suffices to overload a gadget, to exhaust a limit, or to outlast a host that vanishes.
 const CERTAIN: [(&str, u16); 18] = [
     ("near", 100),
     ("silent", 100),

@@ -1,4 +1,4 @@
-//! How far alert channels are, and their messages.
+//! The positions of alert channels, and their messages.
 
 use super::*;
 use crate::alerts::{SavedOutbox, SavedSummary, SavedTrouble, WaitingSummary};

@@ -42,7 +42,7 @@ async fn a_snooze_holds_a_devices_events_between_its_begin_and_its_end() {
     store.begin_snooze(snooze(&bench, Some(1), 8)).await.unwrap();
     let opened = happen(&bench, 1, "opened", Some("23"), true);
     happen(&bench, 2, "opened", Some("23"), true);
-    // Another end leaves the begin.
+    // A new end does not change the beginning.
     store.begin_snooze(snooze(&bench, Some(1), 2)).await.unwrap();
     assert_eq!(held(&store).await, [opened]);
     drop(store);

@@ -1,4 +1,4 @@
-//! What was found of open ports is told once.
+//! Findings about open ports are reported once.
 
 use super::*;
 use crate::model::PortFindingKind;
