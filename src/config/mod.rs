@@ -1,8 +1,8 @@
 //! Layer 1: the appliance's configuration.
 //!
-//! Four layers, each over the one before: built-in defaults, the file, the environment, flags. A layer that is
-//! wrong is a fault even where a later one hides it: it would show at the worst moment. All faults are reported
-//! at once, each with its place and its remedy.
+//! Four layers, each over the one before: built-in defaults, the file, the environment, flags. A faulty setting is
+//! reported even if a later layer hides it: otherwise it would take effect at the worst moment. All faults are
+//! reported at once, each with its place and its remedy.
 //!
 //! | File | Does |
 //! |---|---|
@@ -71,7 +71,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A phone that dozes misses a sweep or two, and is back within minutes.
+/// A phone that dozes misses a sweep or two, and answers again within minutes.
 const GRACE: Duration = Duration::from_secs(15 * 60);
 
 /// The whole configuration, checked: flags over environment over file over defaults.
@@ -105,11 +105,11 @@ pub struct Config {
     pub names: NamesConfig,
     /// How much identification may send to the devices that no rule decides otherwise for.
     pub identify: IdentifyLevel,
-    /// What is scanned when; never empty, names unique.
+    /// The scanners; never empty, names unique.
     pub scanners: Vec<ScannerConfig>,
     /// Settings of single devices; see [`Config::rule_for`].
     pub devices: Vec<DeviceRule>,
-    /// Known noise.
+    /// Known noise, which raises no alert.
     pub ignore: Vec<IgnoreRule>,
     /// Where alerts go; names unique.
     pub channels: Vec<ChannelConfig>,
@@ -137,7 +137,7 @@ pub struct FeedConfig {
     pub grace: Duration,
     /// Devices named by hand; no address twice.
     pub hosts: Vec<Device>,
-    /// The most devices at their addresses that are known at once; default 1,024.
+    /// The most devices, counted at each of their addresses, that are known at once; default 1,024.
     pub max_devices: usize,
     /// The most new devices that a source may report within an hour, and at once; default 512.
     pub max_newcomers: u32,
@@ -223,9 +223,9 @@ pub struct DeviceRule {
     pub name: Option<String>,
     /// Whether to scan it at all; default true.
     pub scan: bool,
-    /// In place of the scanner's.
+    /// Replaces the scanner's.
     pub timing: Option<Timing>,
-    /// In place of the scanner's.
+    /// Replaces the scanner's.
     pub ports: Option<PortSet>,
     /// In place of [`Config::identify`].
     pub identify: Option<IdentifyLevel>,

@@ -1,8 +1,8 @@
 //! Decides when a device counts as gone. Pure, so that a test can let the clock jump.
 //!
 //! A gadget that is switched off every night is not gone, and neither is one that a failed feed no longer names. No
-//! device counts as gone while the date is in doubt: a clock that jumps by a year makes every device look absent for
-//! that long.
+//! device counts as gone while the date is uncertain: after a clock jumps by a year, every device seems to have been
+//! absent for a year.
 
 use std::time::Duration;
 

@@ -1,20 +1,20 @@
 //! Decides what kind of device something is, and says why.
 //!
-//! The owner's word is above all. Then the most certain claim counts: a description, an announcement, or what a service
-//! says; then the names that the device has on the network and the maker of its network interface, where a short table
-//! knows that such devices are of one kind. Otherwise it is not known: a wrong type costs more trust than a missing one.
+//! The owner's type comes first. Then the most certain claim counts: a description, an announcement, or an identified
+//! service. Then the device's names on the network and the maker of its network interface count, if a short table
+//! assigns them one type. Otherwise the type is unknown: a wrong type costs more trust than a missing one.
 
 use crate::model::{
     DeviceIdentification, DeviceType, Evidence, IdentifyMethod, PortIdentification,
     strip_prefix_ignoring_case,
 };
 
-/// What is known of a device that bears on its type.
+/// The facts about a device that determine its type.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TypeFacts<'a> {
-    /// What its owner says here.
+    /// The type that the owner has set here.
     pub own: Option<DeviceType>,
-    /// What its owner says in the configuration.
+    /// The type in the configuration.
     pub configured: Option<DeviceType>,
     /// What the device was identified as.
     pub announced: &'a [(DeviceIdentification, Evidence)],
@@ -29,7 +29,7 @@ pub struct TypeFacts<'a> {
 /// What a device is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeviceKind {
-    /// Its type, with what that rests on in words: "announces _ipp._tcp".
+    /// Its type, with the reason in words: "announces _ipp._tcp".
     pub device_type: Option<(DeviceType, String)>,
     /// Its maker, as it says itself.
     pub maker: Option<String>,
@@ -42,7 +42,7 @@ pub fn device_kind(facts: &TypeFacts<'_>) -> DeviceKind {
     let mut claims: Vec<(&DeviceIdentification, &Evidence)> =
         facts.announced.iter().map(|(device, evidence)| (device, evidence)).collect();
     claims.extend(facts.ports.iter().map(|found| (&found.device, &found.evidence)));
-    // Stable: of equal claims that of the device itself counts, then that of the lowest port.
+    // The sort is stable: of equal claims, the device's own counts, then that of the lowest port.
     claims.sort_by_key(|(_, evidence)| trust(evidence.method));
     let owners = [(facts.own, "you say so"), (facts.configured, "the configuration says so")];
     let by_owner = || owners.iter().find_map(|(said, why)| Some(((*said)?, (*why).to_owned())));
@@ -78,7 +78,7 @@ const fn trust(method: IdentifyMethod) -> u8 {
 /// The longest text that is quoted, in characters.
 const QUOTE_MAX: usize = 80;
 
-/// What a claim rests on, in words.
+/// Returns the reason for a claim, in words.
 fn in_words(evidence: &Evidence) -> String {
     let said = match evidence.method {
         IdentifyMethod::DnsSd => "announces",
@@ -93,7 +93,7 @@ fn in_words(evidence: &Evidence) -> String {
     format!("{said} {quote}")
 }
 
-/// The kind of device of which the first of these texts begins with a hint, whatever its case.
+/// Returns the type of the first of these texts that begins with a hint, in any case.
 fn by_hint<'a>(
     table: &[(&str, DeviceType)],
     texts: impl Iterator<Item = &'a str>,
@@ -106,7 +106,7 @@ fn by_hint<'a>(
     })
 }
 
-/// How the names begin that makers give to devices of one kind.
+/// The beginnings of names that makers give to devices of one type.
 const NAMES: &[(&str, DeviceType)] = &[
     ("android-", DeviceType::Phone),
     ("apple-tv", DeviceType::MediaPlayer),
@@ -139,8 +139,8 @@ const NAMES: &[(&str, DeviceType)] = &[
     ("xbox", DeviceType::Console),
 ];
 
-/// How the names begin, as [`crate::vendor::vendor`] spells them, of firms that make devices of one kind with a network
-/// interface of their own. Firms that make several, such as Canon and Samsung, do not belong here.
+/// The beginnings of names, as [`crate::vendor::vendor`] spells them, of firms whose own network interfaces are only
+/// in devices of one type. Firms that make several types, such as Canon and Samsung, do not belong here.
 const VENDORS: &[(&str, DeviceType)] = &[
     ("American Power Conversion", DeviceType::Ups),
     ("ASUSTOR", DeviceType::Nas),

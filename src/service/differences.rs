@@ -74,7 +74,7 @@ impl Tally {
 }
 
 impl HostDifference {
-    /// Whether it belongs to this device.
+    /// Whether the difference belongs to this device.
     pub fn is_of(&self, device: &DeviceKey) -> bool {
         let is_mac = matches!(device, DeviceKey::Mac(mac) if self.mac == Some(*mac));
         is_mac || self.host == *device || self.lasting == *device

@@ -1,4 +1,4 @@
-//! What is known of a device that bears on what its open ports are.
+//! Gathers the facts about a device that determine the advice on its open ports.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use crate::{
     vendor::vendor,
 };
 
-/// What is known of a device, for the advice on its open ports.
+/// The facts about a device that determine the advice on its open ports.
 pub struct DeviceEvidence {
     vendor: Option<String>,
     host_names: Vec<String>,

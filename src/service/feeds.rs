@@ -69,7 +69,7 @@ pub fn start(
     links: impl Fn() -> io::Result<Links> + Send,
     arp_grant: &'static str,
 ) -> (watch::Receiver<Inventory>, impl Future<Output = ()> + Send) {
-    // Small: a source that reports too fast waits.
+    // A small queue: a source that reports too fast has to wait.
     let (reports, inbox) = mpsc::channel(16);
     let (publish, inventory) = watch::channel(Inventory::default());
     let keeper = Keeper {
@@ -219,8 +219,8 @@ impl<L: Fn() -> io::Result<Links>> Keeper<L> {
         }
     }
 
-    /// Holds back the newcomers that are too many. Devices that our own discovery has found take the room of those
-    /// that other sources only report.
+    /// Holds back newcomers beyond the limits. Devices that our own discovery has found displace those that other
+    /// sources only report.
     async fn admit(&mut self, source: &SourceId, feed: &mut Feed, config: &Config) {
         let known = self.store.known_among(feed.devices.clone()).await;
         // Its newcomers are admitted at their rate, even if the store knows some of them.
@@ -239,7 +239,7 @@ impl<L: Fn() -> io::Result<Links>> Keeper<L> {
         }
     }
 
-    /// Returns what our own discovery has found on all interfaces, as far as it may name the devices.
+    /// Returns what our own discovery has found on all interfaces, without devices that it must not name.
     fn found(&self) -> Option<Found> {
         let ended = self.sweeps.values().map(|made| made.ended).max()?;
         let states = self.sweeps.keys().filter_map(|source| self.sources.get(source));
@@ -290,7 +290,7 @@ fn drop_inadmissible(source: &SourceId, feed: &mut Feed, links: &Links, config: 
 /// has named.
 fn judge(source: &SourceId, device: &Device, links: &Links, config: &FeedConfig) -> Result<(), Inadmissible> {
     match links.check_host(&device.address) {
-        // The interface may be back in a moment, and then the device still is what it was.
+        // The interface may be back in a moment, and then the device is still known.
         Ok(()) | Err(HostAddressError::UnknownInterface { .. }) => {}
         Err(error) => return Err(error.into()),
     }

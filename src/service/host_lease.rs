@@ -1,5 +1,5 @@
-//! Which hosts are being scanned, and which have a connection for their identification: never both, so that one host's
-//! budget of connections is not exceeded.
+//! Records which hosts are being scanned and which have a connection for their identification. A host never has both
+//! at once, so that its budget of connections is not exceeded.
 //!
 //! The engine keeps that budget for what it probes itself. A dialogue is no probe: it may take seconds, so it must not
 //! hold up a scan, and a scan may take days, so a dialogue does not queue behind it but is tried again later.

@@ -1,9 +1,9 @@
 //! Imports the scans of other programs from a file into the store.
 //!
-//! A report is read as a whole, on a thread of its own, before anything of it is stored: only then is it known that it
-//! is complete, when it was made and by which digest to recognise it. Until then, its hosts are kept in a file without
-//! a name; from there they go to the store, each once, in short steps. So the one writer never waits for a parser, or
-//! for a file that turns out to be truncated, and no more than a few hundred hosts are in memory.
+//! A report is read as a whole, on its own thread, before anything of it is stored: only then are its completeness,
+//! its date and its digest known. Until then, its hosts are kept in a file without a name; from there they go to the
+//! store, each once, in short steps. So the one writer never waits for a parser, or for a file that turns out to be
+//! truncated, and no more than a few hundred hosts are in memory.
 
 mod cached;
 mod encoding;

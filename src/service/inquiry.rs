@@ -1,4 +1,4 @@
-//! Asks about devices what a plan says: the loop that all kinds of questions share.
+//! Asks the questions of a plan about devices: the loop that all kinds of questions share.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{config::Config, model::Moment};
 
-/// One kind of questions about devices, and what becomes of the answers.
+/// One kind of questions about devices, with the handling of the answers.
 pub(super) trait Inquirer: Send {
     /// The ways of asking.
     type Source: QuestionSource + Send + 'static;

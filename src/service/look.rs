@@ -1,5 +1,5 @@
-//! One look at one device: which device has the address, which ports are open, and whether the device was there to the
-//! end.
+//! One look at one device: determines which device has the address, which ports are open, and whether the device was
+//! present to the end.
 
 use std::{
     collections::BTreeSet,
@@ -96,8 +96,8 @@ enum SkipReason {
 
 impl Looker {
     /// Scans a device until its report is complete or `cancel` is cancelled. Returns an observation if there is
-    /// something to store: never under a MAC that did not hold the address before *and* after. Publishes its progress
-    /// in `progress`.
+    /// something to store, but never under a MAC that did not have the address before *and* after. Publishes its
+    /// progress in `progress`.
     pub async fn look(
         &self,
         look: Look,
@@ -341,7 +341,7 @@ impl SkipReason {
             Self::Unwanted(mac) => {
                 tracing::info!(%address, %mac, kind, reason = %self, "nothing stored of a device");
             }
-            // A user who scans the own network means its hosts.
+            // A user who scans a network of this machine means its hosts.
             Self::NoHost(HostAddressError::WholeNetwork { .. }) | Self::Stopped => {
                 tracing::debug!(%address, kind, reason = %self, "nothing stored of a device");
             }

@@ -1,5 +1,5 @@
-//! Layer 3: the tasks of the appliance. Feeds name the devices, the agenda decides which is next, the runner has it
-//! scanned, and the store keeps the results.
+//! Layer 3: the tasks of the appliance. Feeds name the devices, the agenda decides which device is next, the runner
+//! has it scanned, and the store keeps the results.
 
 pub mod absence;
 pub mod agenda;

@@ -1,8 +1,9 @@
 //! Looks up the names of devices for which neither the owner nor a feed gives one: asks this machine's resolver, and
 //! the devices of the own network themselves.
 //!
-//! `questions.rs` decides which question is due when, `inquiry.rs` asks it; this file finds the answer, and passes the answers to the store in batches,
-//! because each commit wears an SD card. A device that must not be scanned receives no packet.
+//! `questions.rs` decides which question is due when, and `inquiry.rs` asks it. This file finds the answers, and
+//! passes them to the store in batches, because each commit wears an SD card. A device that must not be scanned
+//! receives no packet.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,4 +1,4 @@
-//! Asks only neighbours that may be asked, and keeps what they answer under the device that answered.
+//! Determines which neighbours may be asked, and to which device an answer belongs.
 
 use std::collections::BTreeSet;
 
@@ -20,8 +20,8 @@ pub(super) fn device_at(named: &Device, proxies: &BTreeSet<Mac>) -> Option<Devic
     Some(Device { mac, ..named.clone() }.key())
 }
 
-/// Returns the MAC of the device that a source names there, unless another is seen; the MAC that is seen where the
-/// source does not know it. `Some(None)`: the device has none that could be known, and is kept by its address.
+/// Returns the MAC of the device that a source names at the address, unless another MAC is seen there; if the source
+/// gives none, the MAC that is seen. `Some(None)`: the MAC cannot be known, and the device is kept under its address.
 fn mac_at(
     witness: Witness,
     expected: Option<Mac>,

@@ -1,4 +1,4 @@
-//! What all methods together say of a port.
+//! Combines the findings of all methods about a port.
 
 use std::cmp::Reverse;
 

@@ -1,5 +1,5 @@
-//! Looks for what the owner should know of open ports: those that call for action, and certificates that expire. The
-//! store makes an event of what is new.
+//! Looks for findings that the owner should know: open ports that call for action, and certificates that expire. The
+//! store records new ones as events.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,30 +17,31 @@ use crate::{
 /// The longest time between two looks.
 const AGAIN: Duration = Duration::from_secs(600);
 
-/// How long after a change the next look is: what opened is identified first, and one look is enough for many changes.
+/// The delay from a change to the next check: an opened port is identified first, and one check is enough for many
+/// changes.
 const AFTER_CHANGE: Duration = Duration::from_secs(60);
 
 /// Devices that are read at a time.
 const DEVICES: u32 = 16;
 
-/// The rest after each of these parts: a look at thousands of devices takes a minute rather than a core, for nothing
-/// waits for it, and clients wait for answers.
+/// The pause after each portion: a check of thousands of devices takes a minute instead of a whole core, because
+/// nothing waits for it, but clients wait for answers.
 const REST: Duration = Duration::from_millis(100);
 
-/// Ports of a device that are looked at at a time.
+/// Ports of a device that are read at a time.
 const PORTS: usize = 256;
 
 /// The most findings of a device in a look: a device that opens all ports must not fill the database.
 const MOST_OF_DEVICE: usize = 32;
 
-/// Before the end of a certificate, in days, and what tells this stage from the others.
+/// The stages before a certificate expires: days left, and the stage's key in the store.
 const STAGES: [(i64, &str); 3] = [(0, "expired"), (7, "7 days"), (21, "21 days")];
 
-/// What tells advice to act from other findings of the port. Not its words: they differ from version to version, and a
-/// new version must not alert of what its owner knows. Another product on the port is an event of its own.
+/// The key of advice to act in the store. Not the text: it differs from version to version, and an update must not
+/// repeat alerts. Another product on the port has its own event.
 const ACTION: &str = "act";
 
-/// Looks again and again, for ever.
+/// Checks at intervals; never returns.
 pub async fn keep(store: Store, clock: Arc<dyn Clock>, config: watch::Receiver<Arc<Config>>) {
     let mut latest = store.latest_event();
     loop {
@@ -59,7 +60,7 @@ pub async fn keep(store: Store, clock: Arc<dyn Clock>, config: watch::Receiver<A
 }
 
 pub(super) async fn look(store: &Store, clock: &dyn Clock, config: &Config) -> Result<(), StoreError> {
-    // By a wrong clock, certificates seem to have expired.
+    // With a wrong clock, valid certificates would seem to have expired.
     let now = clock.is_synchronised().then(|| clock.wall());
     let (mut findings, mut after) = (Vec::new(), Some(i64::MIN));
     while let Some(from) = after {
@@ -81,10 +82,10 @@ fn is_noise(finding: &OpenPortFinding, config: &Config) -> bool {
     config.ignored_ports(device.mac, Some(&device.address)).contains(finding.port)
 }
 
-/// What is found of a device's open ports. Without a time, certificates are left out.
+/// Returns the findings about a device's open ports. Without a time, certificates are left out.
 fn findings_of(host: &DeviceRecord, config: &Config, now: Option<Timestamp>) -> Vec<OpenPortFinding> {
     let names = names::all(config, &host.device, host.names.clone());
-    // Certificates are looked at apart, below: at the begin of time none has expired.
+    // Certificates are checked separately below. At this earliest time none has expired.
     let evidence = DeviceEvidence::of(host.device.mac, &names, &host.identified, Timestamp::MIN);
     let mut findings = Vec::new();
     let mut from = Some((Protocol::Ip, 0));
@@ -118,7 +119,7 @@ fn findings_of(host: &DeviceRecord, config: &Config, now: Option<Timestamp>) -> 
     findings
 }
 
-/// Which stage before its end a certificate has reached, and what to say of it; `None`: none yet.
+/// Returns the stage that a certificate has reached, and the text about it; `None`: none yet.
 fn expiry(end: Timestamp, now: Timestamp) -> Option<(String, String)> {
     let left = end.duration_since(now);
     let (_, stage) =

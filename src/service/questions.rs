@@ -11,7 +11,7 @@ use std::{
 
 use crate::model::{Address, DeviceKey, Moment};
 
-/// From an answer to the next question.
+/// The time from an answer to the next question.
 const AGAIN: Duration = Duration::from_secs(24 * 3600);
 
 /// From the first question without an answer to the next. Each further one doubles it, up to [`AGAIN`].
@@ -28,7 +28,7 @@ const AT_ONCE: usize = 4;
 
 /// A way of asking about a device.
 pub(super) trait QuestionSource: Copy + Eq + Ord + Hash {
-    /// The limit of its questions in progress. A source that may take long is not to hold all of them.
+    /// The limit of its questions in progress. A slow source must not occupy all of them.
     fn at_once(self) -> usize {
         AT_ONCE
     }

@@ -1,9 +1,9 @@
 //! Deletes what the configuration does not keep: old observations that supply no port's current state, and devices
 //! that were not seen for long.
 //!
-//! Dates decide what is old, and a machine without a battery has wrong ones: so nothing is deleted before the clock
-//! has kept time for a while (`Trust`). An observation that the current state comes from stays, whatever the clock
-//! says.
+//! Dates decide what is old, and a machine without a battery may have wrong ones. So nothing is deleted before the
+//! clock has kept time for a while (`Trust`). An observation that the current state comes from stays, whatever the
+//! clock says.
 
 use std::{sync::Arc, time::Duration};
 

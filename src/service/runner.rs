@@ -187,7 +187,7 @@ impl Running {
         self.take_inventory(&inventory.borrow_and_update());
         self.read_unconfirmed();
         loop {
-            // Between two ticks only a run of which this is known may become due.
+            // Between two ticks, only a run with a known due time may become due.
             let due = self.agenda.next_due(self.parts.clock.now()).filter(|due| *due < TICK);
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -215,7 +215,8 @@ impl Running {
         }
     }
 
-    /// Does what the agenda wants now. Returns whether a run has ended, after which its scanner may be due again.
+    /// Carries out the agenda's present actions. Returns whether a run has ended, after which its scanner may be due
+    /// again.
     fn poll(&mut self) -> bool {
         let actions = self.agenda.poll(&self.parts.times());
         let has_ended = actions.iter().any(|action| matches!(action, Action::End { .. }));

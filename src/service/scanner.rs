@@ -310,7 +310,7 @@ impl<P: Prober> Driver<P> {
                     open: u32::try_from(report.open_ports().count()).unwrap_or(u32::MAX),
                     probes: report.probes,
                 };
-                // Of a host that is not up to the end no port is stored.
+                // No port is stored of a host that was not up to the end.
                 let stored = Some(&report).filter(|report| report.status == HostStatus::Up);
                 job.publish(counts, stored.into_iter().flat_map(|report| report.open_ports()));
                 let _ = job.report.send(*report); // its ticket may have been dropped
@@ -392,7 +392,7 @@ impl<P: Prober> Driver<P> {
                 }
             }
         }
-        // There may be more, which the next wait must not leave for later.
+        // There may be more commands, and the next wait must not delay them.
         self.prober.waker().wake();
         ControlFlow::Continue(())
     }

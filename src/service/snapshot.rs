@@ -46,7 +46,7 @@ pub struct SnapshotReader {
     pub importer: Importer,
     /// Finds the ports that differ from what is expected.
     pub differences: Differences,
-    /// Says which certificates have expired.
+    /// Decides which certificates have expired.
     pub clock: Arc<dyn Clock>,
     /// Counts alerts.
     pub alerts: Alerts,

@@ -28,7 +28,7 @@ use crate::{
 /// How often the directory is read. A file that has not changed in between is complete.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// How long a truncated report is waited for: nmap writes its file while it scans, and may pause for hours.
+/// How long to wait for the rest of a truncated report: nmap writes its file while it scans, and may pause for hours.
 const HALF_KEPT: Duration = Duration::from_secs(24 * 3600);
 
 /// The limit of files per reading, so that a directory full of rubbish costs no memory; the others come next.
@@ -140,7 +140,7 @@ impl Spool {
         tracing::warn!(path = %path.display(), %error, "moving a report from the spool to the failed ones");
         let mut reason = file_away(path, &directory.join("failed"))?.into_os_string();
         reason.push(".reason");
-        // The reason of an earlier report with that name, which a user has since removed.
+        // The reason file of an earlier report with that name; a user has since removed the report.
         let _ = fs::remove_file(&reason);
         writeln!(create_readable_file(Path::new(&reason), directory)?, "{error}")?;
         Ok(None)

@@ -1,5 +1,5 @@
-//! Determines which MAC answers at an address, as far as this machine can tell, so that no ports or names from there
-//! are kept under another device's MAC.
+//! Determines which MAC answers at an address, as far as this machine can tell, so that no ports or names are stored
+//! under another device's MAC.
 
 use std::{collections::BTreeSet, io};
 
@@ -55,7 +55,8 @@ impl Witness {
         }
     }
 
-    /// Returns the MAC that the device should show, or under which it is kept if it cannot show any.
+    /// Returns the MAC that the device should have; if its MAC cannot be seen from here, the one under which it is
+    /// stored.
     pub(super) fn expected(self, device: &Device) -> Result<Option<Mac>, Doubt> {
         match (self, device.mac) {
             (Self::Own(found), expected @ Some(_)) if found != expected => {

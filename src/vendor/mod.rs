@@ -212,7 +212,7 @@ mod tests {
         for mac in ["FC:FF:AA:00:00:01", "C8:5C:E2:F0:00:01", "08:00:30:00:00:01"] {
             assert_eq!(of(mac), None, "{mac}");
         }
-        // Made up by software, although one firm used such in the 1980s; a group's.
+        // Made up by software, although one firm used such addresses in the 1980s; a group address.
         for mac in ["02:60:8C:00:00:01", "BA:27:EB:AC:14:3E", "01:00:5E:00:00:FB", "FF:FF:FF:FF:FF:FF"] {
             assert_eq!(of(mac), None, "{mac}");
         }

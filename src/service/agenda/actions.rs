@@ -58,9 +58,9 @@ pub struct Look {
     pub device: Device,
     /// The ports to scan, by what is known of the device now.
     pub ports: PortSet,
-    /// How to choose them again once its MAC is known, and with it the rule for it.
+    /// How to choose the ports again once the device's MAC is known, because a rule may name it.
     pub scope: Scope,
-    /// How fast to scan.
+    /// The timing.
     pub timing: Timing,
     /// How ports are asked.
     pub method: ProbeMethod,
@@ -71,7 +71,8 @@ pub struct Look {
 pub enum LookOutcome {
     /// A result, which belongs to this device. Its MAC may have been learned only during the look.
     Result(DeviceKey),
-    /// The device is not there, or another one is. There is nothing to store, and the run has not failed.
+    /// The device is not present, or another one has its address. There is nothing to store, and the run has not
+    /// failed.
     Absent,
     /// Some ports have no verdict: the device vanished, or the look was stopped.
     Partial,

@@ -19,8 +19,8 @@ use crate::{
 
 /// Added to the wait, because dates of the wall clock are rounded.
 const SLACK: Duration = Duration::from_secs(1);
-/// The pause after a look that settled nothing because the host was down. It doubles with every further such look, up
-/// to [`RETRY_MAX`]. Any other look at the port settles it, too.
+/// The pause after a look that decided nothing because the host was down. It doubles with every further such look, up
+/// to [`RETRY_MAX`]. Any other look at the port decides the doubt, too.
 const RETRY: Duration = Duration::from_secs(2 * 60);
 /// The longest pause between two such looks.
 const RETRY_MAX: Duration = Duration::from_secs(6 * 3600);

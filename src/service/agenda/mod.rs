@@ -42,12 +42,12 @@ use crate::{
     service::schedule::{LastStart, Times},
 };
 
-/// The longest wait for a feed that has not answered yet. A run that starts with half of the devices would scan the
-/// other half as strangers. An answer takes 10 s at most.
+/// The longest wait for a feed that has not answered yet, which takes 10 s at most. Without the wait, a run could
+/// start with half of the devices, and the others would get scans of their own.
 const FEED_WAIT: Duration = Duration::from_secs(15);
 
-/// Scans between runs allowed within [`SIGHTS_STRETCH`], and at once. Each costs some pages of the SD card. Where
-/// devices keep turning up one by one, which an attacker who forges them can cause, those of ten minutes share a scan.
+/// Scans between runs allowed within [`SIGHTS_STRETCH`], and at once. Each costs some pages of the SD card. If
+/// devices keep appearing one by one, which an attacker can cause, all that appear within ten minutes share a scan.
 const SIGHTS: u32 = 24;
 
 /// The period of [`SIGHTS`].
@@ -85,7 +85,7 @@ pub struct Agenda {
     /// Since when a source of the feed has yet to report; `None` once all have.
     incomplete_since: Option<Moment>,
     scanners: Vec<Scanner>,
-    /// By age, except that scans of newly seen devices go first.
+    /// The runs by age, except that scans of newly seen devices come first.
     runs: BTreeMap<RunId, Run>,
     /// Runs that are over and have yet to be closed, because their last results are being stored.
     closing: BTreeMap<RunId, Run>,

@@ -8,7 +8,7 @@ use crate::{
 };
 
 impl Agenda {
-    /// Begins what is ordered, or finds that it is already in progress. Excluded devices stay excluded.
+    /// Begins the ordered runs, or returns those that are already in progress. Excluded devices stay excluded.
     ///
     /// # Errors
     /// Fails if nothing can be begun.

@@ -1,4 +1,4 @@
-//! How many looks may be in progress at once.
+//! Bounds how many looks may be in progress at once.
 
 use std::time::Duration;
 
@@ -17,9 +17,9 @@ pub(super) const CONFIRMING: usize = 4;
 /// Looks at the commonest ports allowed in addition, for the same reason.
 pub(super) const COMMON: usize = 4;
 
-/// Looks at the commonest ports that no longer take a place of their scope, because they last longer than [`ANSWERED`].
-/// If each kept its place, 50 silent devices among 250 would delay the first answer of the others by 50 s. They are a
-/// small load: a silent host is sent some 100 SYNs a second, one that answers up to 300.
+/// The most looks at the commonest ports that give up their place because they last longer than [`ANSWERED`]. If each
+/// kept its place, 50 silent devices among 250 would delay the first result of the others by 50 s. Such looks are a
+/// small load: a silent host gets some 100 SYNs a second, a host that answers up to 300.
 pub(super) const SILENT: usize = 48;
 
 /// How long a look at the commonest ports takes, if the host answers: 1,000 ports at 300 a second take 3.4 s.

@@ -60,7 +60,7 @@ impl Agenda {
     }
 
     /// Ends the run in progress that has this id, and returns whether there was one. Its devices are not scanned
-    /// between runs for a while, or scans on sight would resume what was stopped.
+    /// between runs for a while; otherwise scans on sight would continue what the user has stopped.
     pub fn stop(&mut self, scan: ScanId, now: Moment) -> bool {
         let Some((id, run)) = self.runs.iter_mut().find(|(_, run)| run.scan == Some(scan)) else {
             return false;

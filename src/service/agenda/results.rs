@@ -134,12 +134,12 @@ impl Results {
         }
     }
 
-    /// A user has stopped a look at this endpoint: none starts between runs for the longest pause.
+    /// Records that a user has stopped a look at this endpoint: no look between runs starts for the longest pause.
     pub(super) fn put_off(&mut self, endpoint: Endpoint, now: Moment) {
         self.tried.insert(endpoint, (now, RETRY_MAX));
     }
 
-    /// The feed names the device again after it did not, so a try at once is justified.
+    /// Records that the feed names the device again after a gap, which justifies a try at once.
     pub(super) fn seen_again(&mut self, endpoint: &Endpoint) {
         self.tried.remove(endpoint);
     }

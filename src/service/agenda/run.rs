@@ -129,7 +129,7 @@ impl Run {
             targets: Targets::List(Vec::new()),
             ports: ScannerPorts::Listed(ports),
             timing: Timing::T3,
-            // A second look is not to share a fault of the first.
+            // A second look by connects does not share a fault of a first one by SYNs.
             method: ProbeMethod::Connect,
         };
         let mut run = Self::new(&config, ScanKind::Confirm, now);
@@ -163,7 +163,7 @@ impl Run {
         }
     }
 
-    /// Turns it into the rest of a scan that already has an id.
+    /// Makes the run continue a scan that already has an id.
     pub(super) fn resume(&mut self, scan: ScanId, done: Vec<Device>, now: Moment) {
         self.scan = Some(scan);
         self.results = done.len();
@@ -231,9 +231,9 @@ impl Run {
     }
 
     /// Returns the first device that may be scanned now. A device is never scanned at two of its addresses at once:
-    /// the device bears the load, and the engine's limits apply to an address. Nor is it scanned twice at once at one,
-    /// unless a user wants it: a look may take hours. Second looks are a few probes, and need not wait. `first` are the
-    /// devices that wait for a quick look, before which they get no other.
+    /// the device bears the load, and the engine's limits apply to an address. It is not scanned twice at once at one
+    /// address either, unless a user requests it, because a look may take hours. Second looks are a few probes, and
+    /// need not wait. `first` are the devices that wait for a quick look, which comes before any other.
     pub(super) fn next_free(&self, busy: &Busy, first: &Busy) -> Option<usize> {
         self.scan?;
         self.todo.iter().position(|device| match self.kind {

@@ -1,4 +1,4 @@
-//! Which ports of a device a look scans.
+//! Chooses the ports of a device that a look scans.
 
 use std::sync::LazyLock;
 

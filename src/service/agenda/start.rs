@@ -86,7 +86,7 @@ impl Agenda {
             .flat_map(|run| run.todo.iter().map(Device::endpoint))
             .chain(self.looks.values().map(|look| look.device.endpoint()))
             .collect();
-        // A device that waits for its turn and has moved is scanned where it is by then.
+        // A device that has moved while it waits for its turn is scanned at its new address.
         let is_moving = |endpoint: &&Endpoint| {
             self.devices.get(&endpoint.address).is_none_or(|here| here.key() != endpoint.device)
         };

@@ -1,4 +1,4 @@
-//! The devices that a run scans, and where they are by now.
+//! Finds the devices that a run scans, and their present addresses.
 
 use std::collections::BTreeMap;
 

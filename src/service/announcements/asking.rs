@@ -22,7 +22,8 @@ use crate::{
     store::Store,
 };
 
-/// The bytes of a description that are read; the rest is left. Most have 2 to 6 KB, and say first what they are.
+/// The bytes of a description that are read. Most descriptions have 2 to 6 KB, and begin with what identifies the
+/// device.
 const DESCRIPTION_MAX: usize = 16 * 1024;
 
 /// The time limit of one description.
@@ -65,7 +66,7 @@ pub(super) enum AskOutcome {
     Busy,
 }
 
-/// Asks devices; what that takes.
+/// Asks devices.
 pub struct DeviceAsker {
     pub(super) store: Store,
     pub(super) clock: Arc<dyn Clock>,
@@ -119,7 +120,7 @@ impl DeviceAsker {
         proxies: &BTreeSet<Mac>,
     ) -> io::Result<AskOutcome> {
         let Some(announced) = announced(ip).await? else { return Ok(AskOutcome::Silent) };
-        // By now the neighbour table has the MAC that answered.
+        // By now the neighbour table contains the MAC that answered.
         let Some(device) = device_at(named, proxies) else { return Ok(AskOutcome::Silent) };
         let time = self.clock.wall();
         Ok(AskOutcome::Found(AnnouncedFindings::of_services(&device, &named.address, &announced, time)))

@@ -1,5 +1,5 @@
-//! Learns what devices are, and what is behind their ports, without sending anything to a port that is scanned: from
-//! the services that they announce (DNS-SD), and from their descriptions of themselves (UPnP).
+//! Identifies devices and their ports without sending anything to a port that is scanned: by the services that
+//! devices announce (DNS-SD), and by their descriptions of themselves (UPnP).
 //!
 //! | File | Does |
 //! |---|---|
@@ -9,9 +9,9 @@
 //! | `asking.rs` | asks one device, if it may be asked |
 //! | `findings.rs` | turns answers into what the store keeps |
 //!
-//! Only known devices of the own networks are asked, and only what a device says of itself is kept: under its own MAC,
-//! with the method, because another device of the network can forge it. Port mappings of routers are not asked for:
-//! that takes a request to a port which also changes settings.
+//! Only known devices of this machine's networks are asked. Only what a device says about itself is kept, under its
+//! own MAC and with the method, because another device on the network can forge it. Port mappings of routers are not
+//! asked for: that takes a request to a port which also changes settings.
 
 mod asking;
 mod findings;
@@ -39,8 +39,8 @@ use crate::{
     store::StoreError,
 };
 
-/// From the first answer to the write of all that came meanwhile: each commit wears an SD card. Also, a device that was
-/// found just now has a row in the store by then.
+/// The time from the first answer to the write of all answers since, because each commit wears an SD card. By then, a
+/// device that was just found also has a row in the store.
 const GATHER: Duration = Duration::from_secs(10);
 
 /// Asks until the configuration's sender is gone.

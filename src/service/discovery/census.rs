@@ -1,5 +1,5 @@
-//! Keeps track of devices from sweep to sweep: which are present, which have gone, which only answer for others. Pure:
-//! the time is a parameter.
+//! Keeps track of devices from sweep to sweep: which are present, which are gone, and which stations only answer for
+//! others. Pure: the time is a parameter.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -17,13 +17,13 @@ use crate::{
 /// lost to a busy machine.
 const LEAST_MISSED: u32 = 3;
 
-/// A station that answers at more addresses than this answers for others: a router with proxy ARP, a host of
-/// containers or virtual addresses. Behind each address is a host of its own, and one MAC would mix them up. A station
-/// with a handful of addresses, such as a server with aliases, stays one device.
+/// A station that answers at more addresses than this answers for other hosts: a router with proxy ARP, or a host of
+/// containers or virtual addresses. Each address is a separate host, and one MAC would mix them up. A station with a
+/// handful of addresses, such as a server with aliases, stays one device.
 const MOST_ADDRESSES: usize = 8;
 
-/// A station that answers for others is one until it answers at this many addresses at most: a sweep that finds one
-/// less must not turn them into one device and back.
+/// A station that answers for others keeps that status until it answers at no more than this many addresses: a sweep
+/// that finds one address less must not merge them into one device and split them again.
 const FEW_ADDRESSES: usize = MOST_ADDRESSES / 2;
 
 /// The limit of remarks of one kind: a station that forges others could cause one for each address.
@@ -57,7 +57,7 @@ struct Station {
     missed: u32,
 }
 
-/// All devices of a network have fallen silent at once.
+/// All devices of a network fell silent at once.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("of {0} devices none answers any more; is the cable plugged in, the switch on?")]
 pub struct AllSilent(pub usize);

@@ -26,10 +26,10 @@ use crate::{
     net::{ArpSocket, Lan, LanError, NeighbourQuery, Nudge},
 };
 
-/// From the start of one sweep to the start of the next.
+/// The time from the start of one sweep to the start of the next.
 pub const EVERY: Duration = Duration::from_secs(5 * 60);
 
-/// From a sweep that failed to the next try: at boot, the cable or DHCP may take that long.
+/// The time from a failed sweep to the next try: at boot, the link or DHCP may take that long.
 const RETRY: Duration = Duration::from_secs(15);
 
 /// The largest subnet, in addresses, that is swept without being named. A larger one is a site's, and its

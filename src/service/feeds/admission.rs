@@ -1,10 +1,10 @@
 //! Decides which of the devices that a source names are admitted. Pure: the time is a parameter.
 //!
-//! A feed is plain HTTP at a name that any gadget can claim, and a station that answers ARP can have as many MACs as
-//! it likes: what either forges must not fill memory, disk and schedule. A device that has a row in the store has
-//! answered, or has the owner's annotation, and is always admitted. Every other device is a *stranger*: it is kept in
-//! memory alone, each source may add only a limited number of strangers within an hour, and the number of all known
-//! devices is limited.
+//! A feed is plain HTTP at a name that any gadget can claim, and a station can answer ARP with as many MACs as it
+//! likes. Forged devices must not fill memory, disk and schedule. A device that has a row in the store has answered,
+//! or has the owner's annotation, and is always admitted. Every other device is a *stranger*: it is kept in memory
+//! alone, each source may add only a limited number of strangers within an hour, and the number of all known devices
+//! is limited.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -46,7 +46,7 @@ impl Admission {
         self.strangers.retain(|source, _| is_named(source));
     }
 
-    /// Removes the newcomers that are too many from a source's report, and returns how many those are.
+    /// Removes the newcomers beyond the limits from a source's report, and returns their number.
     pub(super) fn admit(
         &mut self,
         source: &SourceId,
@@ -60,7 +60,7 @@ impl Admission {
         let allowance = self.allowances.entry(source.clone());
         let allowance = allowance.or_insert_with(|| Allowance::new(bounds.max_newcomers, STRETCH));
         allowance.resize(bounds.max_newcomers, STRETCH);
-        // Those of the last time come first: a newcomer takes no other device's place.
+        // Devices of the previous report come first, so that no newcomer takes their place.
         let named: HashSet<Endpoint> = feed.devices.iter().map(Device::endpoint).collect();
         let mut strangers: HashSet<Endpoint> = before
             .into_iter()
@@ -84,8 +84,8 @@ impl Admission {
         self.strangers.insert(source.clone(), strangers);
     }
 
-    /// Returns the strangers of URLs that are too many because other sources have more. A device that was seen takes
-    /// precedence over one that is only reported, and the source that reports most loses most.
+    /// Returns the strangers of URLs that have to go because other sources need the room. A device that was seen
+    /// takes precedence over one that is only reported, and the source that reports most loses most.
     pub(super) fn too_many(
         &mut self,
         stored: usize,

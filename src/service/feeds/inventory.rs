@@ -62,7 +62,7 @@ pub struct SourceStatus {
     pub held_back: Option<HeldBack>,
     /// Further remarks of its last good answer, one sentence each.
     pub remarks: Vec<String>,
-    /// When it was up last.
+    /// When it was last up.
     pub last_success: Option<Moment>,
 }
 

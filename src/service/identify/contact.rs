@@ -1,4 +1,4 @@
-//! Makes a contact that the plan wants, if the device that is meant has the address and may be connected to.
+//! Makes a planned contact, if the intended device has the address and may be connected to.
 
 use std::{collections::BTreeSet, future::ready, sync::Arc};
 

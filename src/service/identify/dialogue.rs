@@ -1,4 +1,4 @@
-//! The dialogue with one port, and what it says about the service.
+//! The dialogue with one port, and the identification that follows from it.
 
 use jiff::Timestamp;
 
@@ -9,8 +9,8 @@ use crate::{
     net::dialogue::{self, NoConnection},
 };
 
-/// Connects to a port and learns what it can in this manner. Returns what each method has learned: always something by
-/// the manner's own method, if only that the service said nothing, so that it is known that it was asked.
+/// Connects to a port and identifies it in this manner. Returns the findings of each method. The manner's own method
+/// always has one, even if the service said nothing, which records that the port was asked.
 ///
 /// # Errors
 /// There is no connection.
@@ -49,7 +49,7 @@ pub async fn identify_port(
     })
 }
 
-/// What is known of a service of which nothing is recognised.
+/// Returns the identification of an unrecognised service: only its evidence.
 fn unrecognised(method: IdentifyMethod, received: &[u8], time: Timestamp) -> PortIdentification {
     let text = one_line(&String::from_utf8_lossy(received), EVIDENCE_MAX);
     PortIdentification::unnamed(Evidence { method, text, time })

@@ -1,4 +1,4 @@
-//! Which ports of a device are to be identified now. Pure: the time is a parameter.
+//! Decides which ports of a device are due for identification. Pure: the time is a parameter.
 
 use std::collections::BTreeMap;
 
@@ -35,10 +35,10 @@ pub(super) struct Earlier {
     pub(super) service: Option<String>,
 }
 
-/// Returns the ports that are due: those that are new, those that were closed in between, because a port that closes
-/// loses what was identified, and those that were identified too long ago, or less thoroughly than the level permits
-/// now. `open` are the open TCP ports of a device, each at one of its addresses; of these, the first [`PORTS_MAX`] that
-/// may be identified count.
+/// Returns the ports that are due: new ones; those that were closed in between, because a port that closes loses its
+/// identification; and those that were identified too long ago, or less thoroughly than the level now permits. `open`
+/// are the open TCP ports of a device, each at one of its addresses; of these, the first [`PORTS_MAX`] that may be
+/// identified count.
 pub(super) fn due_ports(
     open: impl IntoIterator<Item = (Address, u16)>,
     earlier: &[Earlier],
@@ -59,8 +59,8 @@ pub(super) fn due_ports(
     candidates.take(PORTS_MAX).flatten().collect()
 }
 
-/// Whether a result by this method makes identifying in this manner superfluous. A service that was sent something
-/// had the time to greet before.
+/// Whether a result by this method makes an identification in this manner superfluous. A service that was sent a
+/// request has had time to greet first.
 fn proves(method: IdentifyMethod, manner: Manner) -> bool {
     match manner {
         Manner::Listen => method.is_proof(),
@@ -68,8 +68,8 @@ fn proves(method: IdentifyMethod, manner: Manner) -> bool {
     }
 }
 
-/// Whether a result still holds. One from the future is of a clock that was wrong; it is renewed, too, once it is further
-/// away than any that holds.
+/// Whether a result still holds. A date in the future comes from a wrong clock; such a result is renewed, too, if it
+/// is further away than any valid one.
 fn is_recent(time: Timestamp, now: Timestamp) -> bool {
     now.duration_since(time).abs() < HOLDS
 }

@@ -1,12 +1,12 @@
-//! How a port is identified: which ports get no connection at all, and which are sent something.
+//! Decides how a port is identified: which ports get no connection at all, and which are sent a request.
 
 use crate::{
     model::{IdentifyLevel, IdentifyMethod},
     services,
 };
 
-/// Ports that get no connection at any level. A connection without a byte does no harm that a connect scan does not do,
-/// but it cannot help either: none of these services greets, and nothing may be sent to them.
+/// Ports that get no connection at any level. A connection without data does no more harm than a connect scan, but is
+/// of no use either: none of these services greets, and nothing may be sent to them.
 const LEFT_ALONE: &[(u16, u16)] = &[
     // Siemens S7 (ISO-TSAP), Modbus.
     (102, 102),
@@ -50,7 +50,7 @@ const SSH: &[u16] = &[2222, 22_222];
 pub enum Manner {
     /// Connects and reads; not a byte is written.
     Listen,
-    /// Reads the greeting, and goes on with an SSH key exchange up to the server's host key.
+    /// Reads the greeting, then makes an SSH key exchange up to the server's host key.
     SshKey,
     /// A TLS handshake, then `GET /` inside it.
     SecurePage,

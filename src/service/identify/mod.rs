@@ -48,7 +48,7 @@ use crate::{
     store::{DeviceRecord, IdentifiedPort, Presence, Store, StoreError},
 };
 
-/// How often all devices are considered: what was identified grows old, and what failed is tried again.
+/// How often all devices are considered, to renew old identifications and to retry failed ones.
 const CONSIDER_ALL: Duration = Duration::from_secs(3600);
 
 /// The longest wait for a clock that has not been set: ages need dates.
@@ -60,14 +60,13 @@ const CLOCK_CHECK: Duration = Duration::from_secs(1);
 /// How many devices are read at once.
 const PAGE: u32 = 50;
 
-/// The most open ports of a device that are considered: those beyond are of a tarpit.
+/// The most open ports of a device that are considered: a device with more is a tarpit.
 const PORTS_READ: usize = 512;
 
 /// The most results that wait for their commit. If there are more, the disk is full.
 const UNWRITTEN: usize = 64;
 
-/// Results that the runner has stored and nothing has been identified of yet. If there are more, the hourly consideration
-/// finds them.
+/// The most stored results that wait for identification. If there are more, the hourly check finds them.
 const RECORDED: usize = 256;
 
 /// A device that has a new result in the store.
@@ -78,7 +77,7 @@ pub fn recorded() -> (Recorded, mpsc::Receiver<DeviceKey>) {
     mpsc::channel(RECORDED)
 }
 
-/// What identification works with.
+/// The parts of the appliance that identification needs.
 pub struct Identifier {
     /// Knows the open ports, and stores what they are.
     pub store: Store,
@@ -179,7 +178,7 @@ impl Identifying {
                 %device, address = %port.address, port = port.port,
                 "a device fell silent after its ports were identified; leaving it alone from now on"
             );
-            // At once: until the store knows, the device would be connected to again.
+            // At once, because the device would be connected to again until the store has the result.
             if let Err(error) = self.parts.store.record_silence(&device, self.parts.clock.wall()).await {
                 tracing::error!(%error, %device, "failed to record that a device fell silent");
             }

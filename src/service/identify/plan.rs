@@ -1,7 +1,7 @@
 //! Decides which port of which device is identified next, and when. Pure: the time is a parameter.
 //!
-//! A device has one connection at a time, and none too soon after another. After the last one it is connected to twice
-//! more, to see whether it has survived: gadgets hang or restart seconds after what has harmed them.
+//! A device gets one connection at a time, with a pause after each. After the last one it gets two more, which check
+//! whether it has survived: some gadgets hang or restart seconds after the cause.
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -26,7 +26,7 @@ const CANARIES: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(25)
 /// merely slow has recovered by then.
 const DOUBT: Duration = Duration::from_secs(2);
 
-/// A device that falls silent so soon after a connection has probably fallen silent because of it.
+/// A device that falls silent within this time after a connection has probably fallen silent because of it.
 const SILENT_WITHIN: Duration = Duration::from_secs(30);
 
 /// A connection that is to be made now.
@@ -47,7 +47,7 @@ pub(super) enum ContactOutcome {
     Silent,
     /// Nothing was sent: the device is being scanned.
     Busy,
-    /// Nothing is known of the device now: a local error, or another device has the address.
+    /// The state of the device is unknown: there was a local error, or another device has the address.
     Unknown,
 }
 

@@ -1,4 +1,4 @@
-//! What an import stored of a report, and what it left out and why.
+//! The summary of an import: what it stored of a report, and what it left out and why.
 
 use crate::{
     model::{HostReport, HostStatus},

@@ -1,5 +1,5 @@
-//! What the runner asks of the store apart from scans: after every result, which devices need a second look, and now
-//! and then, which are gone.
+//! The runner's queries to the store besides scans: which devices need a second look, after every result, and which
+//! are gone, now and then.
 
 use super::{Done, Running};
 use crate::service::feeds::Inventory;

@@ -1,9 +1,9 @@
-//! What is known of the runs in progress and not in the store yet: the looks with what they have found, and how far the
-//! runs are.
+//! The state of the runs in progress that is not in the store yet: the looks with their findings, and the progress of
+//! the runs.
 //!
-//! The runner has the looks, from their start until the store has their results: a result waits up to ten seconds for
-//! its commit, and what it found must not be missing meanwhile. Whatever shows them reads them here, without asking the
-//! runner, which may be busy, and waits here for news, of which there are none while nothing is scanned.
+//! The runner keeps each look from its start until the store has its result: a result waits up to ten seconds for its
+//! commit, and its findings must stay visible in the meantime. Clients read the looks here, without asking the
+//! runner, which may be busy, and wait here for changes, of which there are none while nothing is scanned.
 
 use std::{
     collections::BTreeMap,
@@ -83,7 +83,7 @@ pub struct LookView {
     pub new_ports: PortSet,
 }
 
-/// How far a run is.
+/// The progress of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunCounts {
     /// The id of its scan.
@@ -117,7 +117,8 @@ impl Live {
         self.0.found.subscribe()
     }
 
-    /// How far the runs are, oldest first: changes at their starts and ends, and every few seconds in between.
+    /// Returns the progress of the runs, oldest first. It changes at their starts and ends, and every few seconds in
+    /// between.
     pub fn runs(&self) -> watch::Receiver<Vec<RunCounts>> {
         self.0.runs.subscribe()
     }
@@ -139,7 +140,7 @@ impl Live {
         LookProgress { job: ProgressSender { progress, found: self.0.found.clone() }, open_before }
     }
 
-    /// Keeps what a look has found, which has ended with a result for this device, until the store has it.
+    /// Keeps the findings of a look that has ended with a result for this device, until the store has the result.
     pub(super) fn keep(&self, look: LookId, device: &Device) {
         if let Some(live) = self.lock().get_mut(&look) {
             live.stage = Stage::Ended;
@@ -175,7 +176,7 @@ impl Live {
         self.publish(Vec::new());
     }
 
-    /// Publishes how far the runs are.
+    /// Publishes the progress of the runs.
     pub(super) fn publish(&self, runs: Vec<RunCounts>) {
         self.0.runs.send_if_modified(|last| {
             let is_changed = *last != runs;

@@ -51,7 +51,7 @@ pub struct Started {
 /// A run in progress, or one of which the store does not have all results yet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunView {
-    /// How far it is.
+    /// Its progress.
     pub counts: RunCounts,
     /// Ports per second since it was begun or resumed; 0 before the first verdict.
     pub rate: f64,
@@ -104,7 +104,8 @@ impl Runs {
         self.ask(|answer| RunRequest::Stop(scan, answer)).await
     }
 
-    /// Returns what is known of the runs in progress and not in the store yet. Takes no time, whatever the runner does.
+    /// Returns the state of the runs in progress that is not in the store yet. Returns at once, whatever the runner
+    /// does.
     pub fn live(&self) -> &Live {
         &self.live
     }
@@ -186,7 +187,7 @@ impl Running {
         views.collect()
     }
 
-    /// Publishes how far the runs are.
+    /// Publishes the progress of the runs.
     pub(super) fn publish_runs(&self) {
         self.live().publish(self.views().into_iter().map(|run| run.counts).collect());
     }
