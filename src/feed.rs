@@ -80,8 +80,8 @@ pub enum Bound {
 impl fmt::Display for HeldBack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (what, key) = match self.bound {
-            Bound::Devices => ("as many devices are known as may be", "max_devices"),
-            Bound::Newcomers => ("too many that are new within an hour", "max_newcomers"),
+            Bound::Devices => ("the limit of known devices is reached", "max_devices"),
+            Bound::Newcomers => ("too many new ones within an hour", "max_newcomers"),
         };
         write!(
             f,

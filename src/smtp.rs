@@ -214,7 +214,7 @@ impl Dialogue {
         // Data from before TLS must not count as received under it: an attacker may have injected it.
         if !self.stream.buffer().is_empty() {
             return Err(SmtpError::Unfit(
-                "the server went on in the clear after STARTTLS; that is no honest server",
+                "the server sent unencrypted text after STARTTLS, which an attacker may have injected",
             ));
         }
         let stream = secure(self.stream.into_inner(), host, config).await?;

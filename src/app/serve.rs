@@ -261,7 +261,7 @@ impl Parts<'_> {
             recorded,
         };
         let running = runner.run(self.stop.clone());
-        tasks.spawn(async move { running.await.context("the runner cannot go on") });
+        tasks.spawn(async move { running.await.context("the runner failed") });
 
         let clock: Arc<dyn Clock> = Arc::new(self.clock);
         let importer = Importer::new(self.store.clone(), Arc::clone(&clock), &self.config.borrow().data_dir);
@@ -291,7 +291,7 @@ impl Parts<'_> {
         };
         let server = http::Server { router: http::router(site), gate, clock: Arc::new(self.clock), limits };
         let serving = http::serve(listeners, server, self.stop.clone());
-        tasks.spawn(async move { serving.await.context("the HTTP server cannot go on") });
+        tasks.spawn(async move { serving.await.context("the HTTP server failed") });
         tasks.spawn(until_stopped(self.stop.clone(), manager::alive()));
     }
 

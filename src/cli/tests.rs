@@ -340,7 +340,7 @@ async fn an_import_lists_what_it_stored_and_what_it_left_out() {
     let summary = ran(&format!("portscan {options} import {}", at("a.xml"))).await;
     let expected = format!(
         "{}: scan 1772359200: 1 host with 1 listed port (1 open), 1 host only seen, 1 host without a result; left out: \
-         2 hosts (down), 1 host (not looked at (-sL, or skipped)), 1 port (of a protocol, number or state that is not \
+         2 hosts (down), 1 host (not scanned (-sL, or skipped)), 1 port (of a protocol, number or state that is not \
          known here), 1 port (of hosts that nmap gave up)\n",
         at("a.xml")
     );
@@ -353,7 +353,7 @@ async fn an_import_lists_what_it_stored_and_what_it_left_out() {
         "hosts": {"scanned": 1, "seen": 1, "unfinished": 1}, "ports": {"listed": 1, "open": 1},
         "left_out": [
             {"what": "hosts", "count": 2, "reason": "down"},
-            {"what": "hosts", "count": 1, "reason": "not looked at (-sL, or skipped)"},
+            {"what": "hosts", "count": 1, "reason": "not scanned (-sL, or skipped)"},
             {"what": "ports", "count": 1, "reason": "of a protocol, number or state that is not known here"},
             {"what": "ports", "count": 1, "reason": "of hosts that nmap gave up"},
         ],

@@ -125,7 +125,7 @@ pub fn check(config: &Config, machine: &Machine) -> Vec<Finding> {
         let name = &scanner.name;
         match &scanner.targets {
             Targets::Feed if no_feed => findings.push(warning(format!(
-                "scanner {name} looks at the feed, which has no source; give [feed] a url, discover or hosts"
+                "scanner {name} scans the feed, which has no source; give [feed] a url, discover or hosts"
             ))),
             Targets::List(targets)
                 if targets.iter().all(|target| config.exclude.iter().any(|spec| covers(spec, target))) =>

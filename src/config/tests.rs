@@ -436,7 +436,7 @@ fn check_reports_what_the_machine_lacks() {
     error: cannot listen on 0.0.0.0:80: something else does
     warning: listen [::]:80 is left out: this machine has no IPv6
     warning: an address names the interface eth7, which is not here
-    warning: scanner a looks at the feed, which has no source; give [feed] a url, discover or hosts
+    warning: scanner a scans the feed, which has no source; give [feed] a url, discover or hosts
     warning: scanner b scans no host: all of its targets are excluded
     ");
     let fits = Machine { interfaces: vec!["eth0".to_owned(), "wlan0".to_owned()], ..Machine::default() };

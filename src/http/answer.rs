@@ -73,10 +73,7 @@ impl Refusal {
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         if let StoreError::UnknownScan(_) = error {
-            return Self::new(
-                StatusCode::NOT_FOUND,
-                format!("{error}; ask for /v1/scans to see those there are"),
-            );
+            return Self::new(StatusCode::NOT_FOUND, format!("{error}; /v1/scans lists all scans"));
         }
         tracing::warn!(%error, "failed to read the database; answering 503");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
@@ -93,5 +90,5 @@ impl IntoResponse for Refusal {
 
 /// The response for a path that does not exist.
 pub(super) async fn not_found() -> Refusal {
-    Refusal::new(StatusCode::NOT_FOUND, "there is nothing at this path; / lists what there is")
+    Refusal::new(StatusCode::NOT_FOUND, "there is nothing at this path; / lists the paths")
 }

@@ -61,7 +61,7 @@ impl Gate {
         }
         Err(Refusal::new(
             StatusCode::FORBIDDEN,
-            "another site's page may not have ports looked at; type the address into the browser, or, if the page is \
+            "another site's page may not have ports probed; type the address into the browser, or, if the page is \
              yours, add its name to `names` under [http]",
         ))
     }
@@ -135,8 +135,8 @@ fn key_of(client: Option<&Client>) -> PeerKey {
 fn needs_token(sender: Sender) -> Refusal {
     let remedy = match sender {
         Sender::Forwarded(_) => {
-            "; without it only a program on this machine may, that asks http://localhost or the address that it \
-             connects to, with no proxy or forwarder between"
+            "; without it, only a program on this machine may do that, by http://localhost or the very address \
+             that it connects to, without a proxy or forwarder between"
         }
         Sender::ThisMachine(_) | Sender::Other(_) => ", or add your address to `trust` under [auth]",
     };

@@ -101,7 +101,7 @@ impl Flow {
 /// The response if too many bytes wait for other clients.
 pub(super) fn no_room(waited: Duration) -> Refusal {
     let why = format!(
-        "too much waits in memory for other clients, and none was done within {} s; try again later",
+        "too many responses wait in memory for other clients, and none ended within {} s; try again later",
         waited.as_secs()
     );
     Refusal::again_in(RETRY, why).closing()

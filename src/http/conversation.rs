@@ -294,8 +294,8 @@ impl Watch {
 fn busy(reason: RefusalReason) -> Answer {
     let why = match reason {
         RefusalReason::Quota(_) => {
-            "as many requests of this client are being answered as one client may have; read those answers, or close \
-             their connections, and try again"
+            "this client has as many requests in progress as one client may have; read their answers or close their \
+             connections, then try again"
         }
         RefusalReason::Full => "too many requests are being answered; try again later",
     };

@@ -114,7 +114,7 @@ fn signpost(base: &str, health: &Health) -> String {
         "{told}<ul>\n\
          <li><a href=\"{base}/json\">/{base}/json</a>: the devices that have a result\n\
          <li>/{base}/MAC/json: one device's open ports\n\
-         <li>/{base}/HOST/PORT/json: one port, looked at now\n\
+         <li>/{base}/HOST/PORT/json: one port, probed now\n\
          <li><a href=\"lanscan/json\">/lanscan/json</a>: the devices that it has found itself, if it looks for any\n\
          <li><a href=\"v1/info\">/v1</a>: scans, runs and hosts; \
          <a href=\"v1/openapi.json\">its description</a>\n\

@@ -163,8 +163,8 @@ fn refusal(wait: Duration) -> Refusal {
     Refusal::again_in(
         wait.as_secs() + 1,
         format!(
-            "too many ports are asked for; {} a second, {AT_ONCE} at once, are shared among all clients, of which one has \
-             at most half; ask for fewer",
+            "too many probes are requested; all clients share {} a second and {AT_ONCE} at once, and one client gets \
+             at most half; send fewer",
             1000 / INTERVAL.as_millis()
         ),
     )

@@ -159,7 +159,7 @@ fn wrong(error: &Error) -> TemplateError {
             "it takes too many steps; show fewer of the changes, as by changes[:20]".to_owned()
         }
         (ErrorKind::UndefinedError, None) => {
-            "there is no such field; docs/alerts.md lists those there are".to_owned()
+            "there is no such field; docs/alerts.md lists the fields".to_owned()
         }
         (kind, None) => kind.to_string(),
         (kind, Some(detail)) => format!("{kind}: {detail}"),
@@ -223,7 +223,8 @@ mod tests {
         let told = fault(MessagePart::Text, "{{ title }}\n{% for x in %}");
         assert!(told.starts_with("line 2 of the template: syntax error: "), "{told}");
         let told = fault(MessagePart::Text, "{{ title }}\n\n{{ titel }}");
-        let start = "line 3 of the template: there is no such field; docs/alerts.md lists those there are; so it fails";
+        let start =
+            "line 3 of the template: there is no such field; docs/alerts.md lists the fields; so it fails";
         assert!(told.starts_with(start), "{told}");
         // Messages about the appliance's own trouble contain no change.
         let told = fault(MessagePart::Title, "{{ changes[0].ports }}");

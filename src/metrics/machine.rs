@@ -15,16 +15,16 @@ pub(super) fn probes(probes: &ProbeFacts) -> [MetricFamily; 5] {
     [
         counters(
             "portscan_probes_total",
-            "Probes by what became of them.",
+            "Probes by outcome.",
             outcomes.map(|(outcome, count)| counter(&[("outcome", outcome)], count)),
         ),
         counters(
             "portscan_probes_not_started_total",
-            "Probes that were not made because their moment had passed; others took their place.",
+            "Probes that were not sent because they were late; others replaced them.",
             [counter(&[], probes.not_started)],
         ),
         plain("portscan_probes_in_flight", "Probes under way.", probes.in_flight),
-        plain("portscan_hosts_in_progress", "Hosts being looked at.", probes.hosts),
+        plain("portscan_hosts_in_progress", "Hosts that are being scanned.", probes.hosts),
         plain(
             "portscan_sockets_window",
             "Sockets that probes may have open at present: the limit, or less while this machine cannot keep up.",
@@ -52,12 +52,12 @@ pub(super) fn limits(limits: &LimitFacts) -> Vec<MetricFamily> {
             plain("portscan_conntrack_entries", "Connections in the firewall's table.", table.entries),
             plain(
                 "portscan_conntrack_entries_limit",
-                "Connections that the firewall's table holds.",
+                "Capacity of the firewall's table, in connections.",
                 table.max,
             ),
             plain(
                 "portscan_silent_probes_per_second_limit",
-                "Probes per second that may stay without an answer, for the sake of the firewall's table.",
+                "Probes per second that may stay unanswered, so that the firewall's table does not fill up.",
                 table.silent_per_second,
             ),
         ]);
@@ -67,7 +67,7 @@ pub(super) fn limits(limits: &LimitFacts) -> Vec<MetricFamily> {
 
 /// The name that Prometheus' own libraries use.
 pub(super) fn memory(memory: &MemoryFacts) -> MetricFamily {
-    let help = "Memory that this process takes.";
+    let help = "Resident memory of this process.";
     gauges("process_resident_memory_bytes", help, [gauge(&[], memory.resident as f64)])
 }
 
@@ -78,7 +78,7 @@ pub(super) fn feeds(feeds: &[FeedFacts]) -> [MetricFamily; 4] {
     [
         gauges(
             "portscan_feed_up",
-            "Whether the source of devices is believed; one that is not is frozen.",
+            "Whether the source of devices is up; while it is down, its devices stay as they were.",
             each(|feed| f64::from(u8::from(feed.up))),
         ),
         gauges(
@@ -93,7 +93,7 @@ pub(super) fn feeds(feeds: &[FeedFacts]) -> [MetricFamily; 4] {
         ),
         gauges(
             "portscan_feed_devices_held_back",
-            "Devices of the source's last good answer that were too many to be let in.",
+            "Devices of the source's last good answer that exceed its limit.",
             each(|feed| feed.held_back as f64),
         ),
     ]
@@ -145,7 +145,7 @@ pub(super) fn channels(channels: &[ChannelFacts]) -> Vec<MetricFamily> {
         ),
         gauges(
             "portscan_alerts_oldest_seconds",
-            "How long the oldest of them waits.",
+            "How long the oldest waiting alert has waited.",
             gauge_of(|channel| channel.oldest.as_secs_f64()),
         ),
         counters(
@@ -163,12 +163,12 @@ pub(super) fn imports(imports: &ImportFacts) -> [MetricFamily; 2] {
     [
         counters(
             "portmantool_imports_failed_total",
-            "Reports of other scanners' that were not taken.",
+            "Reports of other scanners that were refused.",
             [counter(&[], imports.failed)],
         ),
         gauges(
             "portmantool_imports_last",
-            "When the last report was taken in, or an own scan was complete.",
+            "When the last report was imported, or the appliance's own last scan was complete.",
             [gauge(&[], last)],
         ),
     ]

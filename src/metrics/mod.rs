@@ -34,7 +34,7 @@ pub struct MetricsError(#[from] prometheus::Error);
 pub fn encode_own(snapshot: &Snapshot) -> Result<String, MetricsError> {
     let mut page = String::new();
     let version = gauge(&[("version", env!("CARGO_PKG_VERSION"))], 1.0);
-    write(&mut page, [gauges("portscan_build_info", "The version that runs; always 1.", [version])])?;
+    write(&mut page, [gauges("portscan_build_info", "The running version; always 1.", [version])])?;
     write(&mut page, machine::probes(&snapshot.probes))?;
     write(&mut page, engine(snapshot))?;
     write(&mut page, snapshot.limits.iter().flat_map(machine::limits))?;
@@ -108,17 +108,13 @@ fn engine(snapshot: &Snapshot) -> [MetricFamily; 3] {
     [
         counters(
             "portscan_local_errors_total",
-            "Connects that this machine itself could not make; they were made again later.",
+            "Connects that failed for a local reason; each was retried later.",
             errors,
         ),
-        histogram(
-            "portscan_event_loop_lag_seconds",
-            "By how much the scanner's loop missed the moments at which it was to wake up.",
-            &snapshot.lag,
-        ),
+        histogram("portscan_event_loop_lag_seconds", "How late the scanner's loop woke up.", &snapshot.lag),
         histogram(
             "portscan_probe_start_delay_seconds",
-            "From the decision to make a probe to its connect.",
+            "Time from the decision to send a probe to its connect.",
             &snapshot.start_delay,
         ),
     ]

@@ -28,7 +28,7 @@ pub(super) fn scanners(scanners: &[ScannerFacts]) -> [MetricFamily; 4] {
     [
         gauges(
             "portscan_scan_interval_seconds",
-            "From the start of one scan to that of the next, as configured.",
+            "Configured time from the start of one scan to the start of the next.",
             each(|facts| Some(facts.interval.as_secs_f64())),
         ),
         gauges(
@@ -41,7 +41,11 @@ pub(super) fn scanners(scanners: &[ScannerFacts]) -> [MetricFamily; 4] {
             "How long the scanner's newest ended scan took.",
             each(|facts| facts.took.map(|took| took.as_secs_f64())),
         ),
-        gauges("portscan_scan_status", "How the scanner's newest ended scan ended: 1 for that.", statuses),
+        gauges(
+            "portscan_scan_status",
+            "How the scanner's newest ended scan ended: 1 for its status.",
+            statuses,
+        ),
     ]
 }
 
@@ -98,9 +102,9 @@ pub(super) fn devices<E>(
     let levels = AdviceLevel::ALL
         .iter()
         .map(|level| gauge(&[("level", level.as_str())], advised.get(level).copied().unwrap_or(0).into()));
-    let help = "Open ports by how much they matter; those about which nothing is known are not counted.";
+    let help = "Open ports by the level of the advice on them; ports without advice are not counted.";
     (bounded.write)("portscan_port_advice", help, &mut { levels })?;
-    let help = "Series that are not told because there are too many of them.";
+    let help = "Series that are left out because there are too many of them.";
     (bounded.write)("portscan_series_dropped", help, &mut bounded.dropped.into_iter())
 }
 
@@ -113,10 +117,7 @@ fn about_devices<E>(
     let mut by_address: BTreeMap<&str, Vec<&HostFacts>> = BTreeMap::new();
     hosts.iter().for_each(|host| by_address.entry(&host.address).or_default().push(host.facts));
     bounded.write(
-        (
-            "portmantool_ports",
-            "Ports of a host by state, as far as they are listed: never those that are like most.",
-        ),
+        ("portmantool_ports", "Ports of a host by state, without those in its most common state."),
         by_address.iter().flat_map(|(address, hosts)| listed(address, hosts)),
         identity,
     )?;
@@ -132,18 +133,21 @@ fn about_devices<E>(
         let values = hosts.iter().filter_map(|host| Some((host, value(host.facts)?)));
         bounded.write(name_and_help, values, |(host, value)| of_host(host, &[], value))
     };
-    each(("portscan_host_up", "Whether the device answered the newest look at it."), |host| {
+    each(("portscan_host_up", "Whether the device answered its newest scan."), |host| {
         host.up.map(|up| f64::from(u8::from(up)))
     })?;
     each(
         (
             "portscan_host_new",
-            "Whether the device has open ports of which nobody has accepted any, others having been accepted.",
+            "Whether none of the device's open ports has been accepted, although other devices' have.",
         ),
         |host| Some(f64::from(u8::from(host.new))),
     )?;
     each(
-        ("portscan_host_scanned_ports", "TCP ports of the device that have a state, by one scan or another."),
+        (
+            "portscan_host_scanned_ports",
+            "TCP ports of the device that have a state, by its newest scan or an earlier one.",
+        ),
         |host| Some(host.scanned_ports.into()),
     )?;
     each(
@@ -178,10 +182,10 @@ type Kind = (&'static str, &'static str, fn(&PortFact) -> bool);
 
 const KINDS: [Kind; 3] = [
     ("portscan_port_open", "The port is open; always 1.", |port| port.open),
-    ("portscan_port_rogue", "The port is open and nobody expects it; always 1.", |port| {
+    ("portscan_port_rogue", "The port is open and not expected; always 1.", |port| {
         port.deviation == Some(Deviation::Rogue)
     }),
-    ("portscan_port_missing", "The port ought to be open and is not; always 1.", |port| {
+    ("portscan_port_missing", "The port is expected to be open and is not; always 1.", |port| {
         port.deviation == Some(Deviation::Missing)
     }),
 ];

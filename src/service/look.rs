@@ -88,7 +88,7 @@ enum SkipReason {
     NoRoute,
     #[error(transparent)]
     Unsighted(Unsighted),
-    #[error("which device has the address cannot be told, so nothing is stored: {0}")]
+    #[error("the device at the address is unknown, so nothing is stored: {0}")]
     Unreadable(#[from] io::Error),
     #[error("the scanner has stopped")]
     Stopped,

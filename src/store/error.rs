@@ -96,7 +96,7 @@ pub enum StoreError {
     },
     /// The database was not closed cleanly, and this user may not write it, which the repair requires.
     #[error(
-        "the database {} was not closed in order, and this user cannot mend that ({source}); start the appliance, or \
+        "the database {} was not closed cleanly, and this user cannot repair it ({source}); start the appliance, or \
          run this as the user that it belongs to",
         path.display()
     )]

@@ -29,7 +29,7 @@ async fn no_response_is_cached_and_every_error_is_json() {
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{path}");
         assert_eq!(answer.header("access-control-allow-origin"), None, "{path}");
         if status != 200 {
-            assert!(answer.error().contains("lists what there is"), "{path}");
+            assert!(answer.error().contains("lists the paths"), "{path}");
         }
     }
 }

@@ -454,7 +454,7 @@ async fn errors_about_unknown_ids_name_the_path_that_lists_them() {
     let mut appliance = appliance();
     appliance.start_scanning(NO_DEVICES, &[]);
     for (request, why) in [
-        ("GET /v1/diff/7", "there is no scan 7; ask for /v1/scans to see those there are"),
+        ("GET /v1/diff/7", "there is no scan 7; /v1/scans lists all scans"),
         (
             "POST /v1/run?host=192.0.2.77",
             "192.0.2.77 is not known; a device is once a feed names it or it has a result (/v1/hosts lists them)",

@@ -71,7 +71,7 @@ struct ChannelBody {
     state: &'static str,
     /// Events that wait; those of a message that is being delivered count as one.
     pending: usize,
-    /// How long the oldest of them waits.
+    /// How long the oldest waiting alert has waited.
     oldest_seconds: Option<u64>,
     /// How long the next message or attempt waits.
     next_seconds: Option<u64>,

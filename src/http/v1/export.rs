@@ -52,7 +52,7 @@ where
 /// Responds with the whole scan in nmap's format.
 pub(super) async fn xml(queue: &ResponseQueue, api: &Api, id: ScanId) -> Result<Response, Refusal> {
     let scan = api.store.scan_summary(id).await?.ok_or_else(|| {
-        Refusal::new(StatusCode::NOT_FOUND, "there is no such scan; /v1/scans lists those there are")
+        Refusal::new(StatusCode::NOT_FOUND, "there is no such scan; /v1/scans lists all scans")
     })?;
     let report = XmlExport::new(api.store.clone(), scan);
     rows::streamed(queue, "application/xml", report).await

@@ -478,7 +478,7 @@ fn found_ports(
 /// One device.
 #[utoipa::path(
     get, path = "/v1/hosts/{host}", tag = "hosts",
-    params(("host" = inline(DeviceText), Path, description = "Its MAC, or an address: whoever has that", example = "192.168.1.7")),
+    params(("host" = inline(DeviceText), Path, description = "Its MAC, or an address: the device that has it now", example = "192.168.1.7")),
     responses((status = 200, body = HostRow), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)),
 )]
 async fn host(
@@ -506,9 +506,9 @@ async fn host(
 /// Stores the owner's annotation of a device.
 #[utoipa::path(
     patch, path = "/v1/hosts/{host}", tag = "hosts", request_body = WordsBody,
-    params(("host" = inline(DeviceText), Path, description = "Its MAC, or an address: whoever has that", example = "192.168.1.7")),
+    params(("host" = inline(DeviceText), Path, description = "Its MAC, or an address: the device that has it now", example = "192.168.1.7")),
     responses(
-        (status = 204, description = "It is kept"),
+        (status = 204, description = "The annotation is stored"),
         (status = 400, body = ErrorBody), (status = 404, body = ErrorBody),
         (status = 413, body = ErrorBody), (status = 415, body = ErrorBody),
     ),
@@ -538,9 +538,9 @@ async fn describe(
 /// new device.
 #[utoipa::path(
     delete, path = "/v1/hosts/{host}", tag = "hosts",
-    params(("host" = inline(DeviceText), Path, description = "Its MAC, or an address: whoever has that", example = "192.168.1.7")),
+    params(("host" = inline(DeviceText), Path, description = "Its MAC, or an address: the device that has it now", example = "192.168.1.7")),
     responses(
-        (status = 204, description = "It is forgotten"),
+        (status = 204, description = "The device is forgotten"),
         (status = 400, body = ErrorBody), (status = 404, body = ErrorBody),
     ),
 )]
@@ -556,7 +556,7 @@ async fn found(api: &Api, text: &str) -> Result<FoundHost, Refusal> {
         .parse()
         .map_err(|error: crate::model::DeviceKeyError| Refusal::bad_request(error.to_string()))?;
     let unknown = || {
-        let error = format!("{key} is not known; /v1/hosts lists what is");
+        let error = format!("{key} is not known; /v1/hosts lists the known devices");
         Refusal::new(StatusCode::NOT_FOUND, error)
     };
     api.directory.find(&key, (api.clock.now(), api.clock.wall())).await?.ok_or_else(unknown)

@@ -65,7 +65,7 @@ impl Common {
     components(schemas(ErrorBody)),
     tags(
         (name = "appliance", description = "The appliance itself"),
-        (name = "alerts", description = "Where alerts go, and what became of them"),
+        (name = "alerts", description = "Alert channels and their messages"),
         (name = "changes", description = "Changes of devices and ports over time"),
         (name = "differences", description = "Differences from the expected state"),
         (name = "expected", description = "The expected state"),

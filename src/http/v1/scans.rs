@@ -111,8 +111,8 @@ struct PrunedBody {
 #[utoipa::path(
     delete, path = "/v1/scans", tag = "scans", params(DryRun),
     responses(
-        (status = 200, description = "With `dry_run=1`: what would go", body = PrunedBody),
-        (status = 204, description = "It is gone"),
+        (status = 200, description = "With `dry_run=1`: what would be dropped", body = PrunedBody),
+        (status = 204, description = "The results are dropped"),
         (status = 400, body = ErrorBody),
     ),
 )]
@@ -125,8 +125,8 @@ async fn prune_all(State(api): State<Api>, Query(options): Query<DryRun>) -> Res
     delete, path = "/v1/scans/{keep}", tag = "scans",
     params(("keep" = i64, Path, description = "Unix seconds: keeps scans that began since then"), DryRun),
     responses(
-        (status = 200, description = "With `dry_run=1`: what would go", body = PrunedBody),
-        (status = 204, description = "It is gone"),
+        (status = 200, description = "With `dry_run=1`: what would be dropped", body = PrunedBody),
+        (status = 204, description = "The results are dropped"),
         (status = 400, body = ErrorBody),
     ),
 )]

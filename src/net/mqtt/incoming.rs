@@ -84,7 +84,7 @@ pub(super) fn read(version: MqttVersion, frame: Frame) -> Result<Incoming, Fault
 
 fn connected(is_5: bool, body: &mut Bytes) -> Result<Incoming, Fault> {
     if byte(body)? & 0xfe != 0 {
-        return Err("a CONNACK has flags that there are not");
+        return Err("a CONNACK has reserved flags");
     }
     let code = byte(body)?;
     // A broker that knows only 3.1.1 answers in its own format.
@@ -174,7 +174,7 @@ fn properties(body: &mut Bytes) -> Result<Vec<Property>, Fault> {
                 text(&mut all)?;
                 Property::Other
             }
-            _ => return Err("a packet has a property that there is not"),
+            _ => return Err("a packet has an unknown property"),
         };
         properties.push(property);
     }

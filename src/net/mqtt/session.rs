@@ -301,7 +301,7 @@ impl<S: AsyncRead + AsyncWrite> MqttSession<S> {
     fn check_flood(&self) -> Result<(), MqttError> {
         let (packets, bytes) = self.received;
         let is_flood = packets > FLOOD.0 || bytes > FLOOD.1;
-        if is_flood { Err(MqttError::Malformed("it sends more than anything here asks for")) } else { Ok(()) }
+        if is_flood { Err(MqttError::Malformed("it sends far more than was requested")) } else { Ok(()) }
     }
 }
 
@@ -368,8 +368,8 @@ fn refusal(version: MqttVersion, code: u8, reason: Option<String>) -> MqttError 
 fn told(code: u8, reason: Option<String>) -> String {
     let text = match code {
         0x00 => "it ends",
-        0x80 => "for no reason that it tells",
-        0x82 => "it takes a packet for a wrong one",
+        0x80 => "without a reason",
+        0x82 => "it considers a packet malformed",
         0x85 => "the client's id is not valid",
         0x86 => "bad user name or password; mend `user` and `password_file`",
         0x87 => "not authorised; mend `user` and `password_file`, or the broker's access rules",
@@ -382,7 +382,7 @@ fn told(code: u8, reason: Option<String>) -> String {
         0x8f | 0x90 => "the topic is not valid there",
         0x95 => "the packet is too large",
         0x96 | 0x97 | 0x9f => "a quota is used up",
-        0x99 => "it does not take such a content",
+        0x99 => "it does not accept this content",
         0x9a => "it keeps no retained messages",
         _ => "",
     };

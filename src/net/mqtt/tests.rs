@@ -169,7 +169,7 @@ async fn a_flood_ends_a_session_and_a_long_message_is_passed_over() {
             break error;
         }
     };
-    assert!(error.to_string().contains("more than anything here asks for"), "{error}");
+    assert!(error.to_string().contains("far more than was requested"), "{error}");
 }
 
 proptest! {

@@ -56,7 +56,7 @@ pub(super) struct Run {
     pub(super) targets: Targets,
     pub(super) ports: PortSet,
     pub(super) scope: Scope,
-    /// A device that was looked at within this time is left out.
+    /// A device that was scanned within this time is left out.
     pub(super) skips_fresh: Option<Duration>,
     /// The ports of single endpoints, which replace the run's and those of the device's own rule.
     pub(super) exact: HashMap<Endpoint, PortSet>,

@@ -118,7 +118,7 @@ async fn report_trouble(
         match shared.deliver(channel, &message).await {
             Ok(_) => shared.statuses().note_delivered(name, shared.clock.wall()),
             Err(DeliveryError::Refused(reason)) => {
-                tracing::warn!(channel = name, %reason, "the receiver refused to hear of the appliance's trouble");
+                tracing::warn!(channel = name, %reason, "the receiver refused a message about the appliance's trouble");
                 shared.statuses().note_failed(name, reason);
             }
             Err(DeliveryError::Failed(reason)) => {

@@ -114,19 +114,19 @@ pub struct ChannelTest {
 #[derive(Debug, thiserror::Error)]
 pub enum AlertRequestError {
     /// The configuration has no such channel.
-    #[error("no channel has the name \"{0}\"; GET /v1/alerts lists those there are")]
+    #[error("no channel has the name \"{0}\"; GET /v1/alerts lists the channels")]
     UnknownChannel(String),
     /// No channel is configured.
     #[error("no channel is configured; write a [[channel]] into the configuration and reload it")]
     NoChannel,
     /// There is no such message.
-    #[error("no message has the number {0}; GET /v1/alerts lists those there are")]
+    #[error("no message has the number {0}; GET /v1/alerts lists the messages")]
     UnknownMessage(i64),
     /// The message is not parked.
     #[error("the message {0} is not parked, so there is nothing to retry")]
     NotParked(i64),
     /// There is no such device.
-    #[error("no device is known as {0}; GET /v1/hosts lists those there are")]
+    #[error("no device is known as {0}; GET /v1/hosts lists the known devices")]
     UnknownDevice(DeviceKey),
     /// There is no such snooze.
     #[error("alerts are not snoozed there; GET /v1/alerts lists the snoozes")]

@@ -34,7 +34,7 @@ pub struct ChannelStatus {
     pub state: ChannelState,
     /// Events that wait; those of the message that is being delivered count as one.
     pub pending: usize,
-    /// How long the oldest of them waits.
+    /// How long the oldest waiting alert has waited.
     pub oldest: Option<Duration>,
     /// How long the next message or attempt waits, where that is known.
     pub next: Option<Duration>,

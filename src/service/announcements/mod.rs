@@ -89,8 +89,8 @@ impl Inquirer for Collector {
         };
         let holds = plan.asked(now, question, found.is_some());
         let Some(found) = found.filter(|found| holds && !found.is_empty()) else { return };
-        let (device, ports) = (&question.subject.device, found.ports.len());
-        tracing::debug!(%device, method = question.subject.source.as_str(), ports, "a device told what it is");
+        let (device, method) = (&question.subject.device, question.subject.source.as_str());
+        tracing::debug!(%device, method, ports = found.ports.len(), "identified a device by what it announces");
         self.write_by.get_or_insert(now + GATHER);
         self.found.append(found);
     }

@@ -81,7 +81,7 @@ impl Census {
             let count = self.stations.values().filter(|station| station.mac == *mac).count();
             format!(
                 "{mac} answers ARP for {count} addresses: a router with proxy ARP, or one host of many; its MAC \
-                 tells nothing, so each address is a device of its own"
+                 identifies none of them, so each address is a device of its own"
             )
         }));
         remarks.extend(contested(swept));

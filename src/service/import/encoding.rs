@@ -43,7 +43,7 @@ pub enum EncodingError {
         command: &'static str,
     },
     /// It has another format.
-    #[error("this is {0}; only XML says which ports were looked at: make it with -oX FILE")]
+    #[error("this is {0}; only XML says which ports were scanned: make it with -oX FILE")]
     Other(&'static str),
     /// Reading it fails.
     #[error("the report cannot be read: {0}")]

@@ -59,7 +59,7 @@ impl Taken {
         let Omissions { down, unknown, unaddressed, unreadable_ports, given_up_ports } = self.left_out;
         [
             ("hosts", down, "down"),
-            ("hosts", unknown, "not looked at (-sL, or skipped)"),
+            ("hosts", unknown, "not scanned (-sL, or skipped)"),
             ("hosts", unaddressed, "without the address of one host"),
             ("ports", unreadable_ports, "of a protocol, number or state that is not known here"),
             ("ports", given_up_ports, "of hosts that nmap gave up"),
