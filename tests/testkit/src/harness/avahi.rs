@@ -1,4 +1,4 @@
-//! Debian's avahi: whom most machines of a LAN use to find each other, and to be found.
+//! Debian's avahi, which most machines of a LAN use to find each other and to be found.
 
 use std::{
     fs::{self, File},
@@ -14,10 +14,10 @@ use tempfile::TempDir;
 use super::{Reaped, eventually, missing, tool};
 use crate::lab::{Node, PORT};
 
-/// From start to its first word, on a busy machine.
+/// The time from the start to the first line of output, on a busy machine.
 const READY: Duration = Duration::from_secs(60);
 
-/// A system bus for avahi alone: everybody on the machine may use it.
+/// A system bus only for avahi, which every user of the machine may use.
 const BUS: &str = "<busconfig><listen>unix:path=/run/bus</listen><auth>EXTERNAL</auth><policy context=\"default\">\
     <allow user=\"*\"/><allow own=\"*\"/><allow send_destination=\"*\"/><allow receive_sender=\"*\"/>\
     </policy></busconfig>";
@@ -31,7 +31,7 @@ pub struct Avahi<'a> {
     _home: TempDir,
 }
 
-/// What an avahi announces.
+/// A running announcement by avahi.
 pub struct Published {
     _child: Reaped,
 }
@@ -66,26 +66,26 @@ impl<'a> Avahi<'a> {
         avahi
     }
 
-    /// What it has said so far.
+    /// Returns its output so far.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).expect("it writes one")
     }
 
-    /// The name that it has for its machine now.
+    /// Returns the present name of its machine.
     pub fn host_name(&self) -> String {
         let log = self.log();
         let last = log.rsplit("Host name is ").next().expect("it has said so");
         last.split(". Local").next().expect("and more").to_owned()
     }
 
-    /// The IPv4 address of a name, or nothing after five seconds.
+    /// Resolves a name to its IPv4 address; `None` after five seconds.
     pub fn resolve(&self, name: &str) -> Option<String> {
         let output = self.output("avahi-resolve", &["-4", "-n", name]);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         text.trim().split_once('\t').map(|(_, address)| address.to_owned())
     }
 
-    /// The services of a kind that are there now, by IPv4, sorted by name.
+    /// Lists the present services of a type, by IPv4, sorted by name.
     pub fn browse(&self, kind: &str) -> Vec<Found> {
         let output = self.output("avahi-browse", &["-rpt", kind]);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -124,7 +124,7 @@ fn read(line: &str) -> Option<Found> {
 
 /// Starts the bus and the daemon; on the machine.
 fn spawn(home: &Path, log: &Path, host_name: &str) -> (Reaped, Reaped) {
-    // It wants a user of its name, even where it is to stay what it is.
+    // avahi requires a user of its name, even if it does not change to that user.
     for (file, line) in [("passwd", "avahi:x:0:0::/:/bin/false\n"), ("group", "avahi:x:0:\n")] {
         let (ours, theirs) = (home.join(file), Path::new("/etc").join(file));
         let known = fs::read_to_string(&theirs).expect("it is readable");
@@ -134,7 +134,7 @@ fn spawn(home: &Path, log: &Path, host_name: &str) -> (Reaped, Reaped) {
                 .expect("a mount of our own");
         }
     }
-    // One that ran here before may have left it.
+    // An earlier run may have left this file.
     _ = fs::remove_file("/run/bus");
     let bus = home.join("bus.conf");
     fs::write(&bus, BUS).expect("writing");

@@ -1,9 +1,9 @@
 //! Debian's Chromium, as its chromedriver drives it (WebDriver: <https://www.w3.org/TR/webdriver2/>).
 //!
-//! Not by a client's crate: of the protocol the tests use a dozen requests, all JSON over HTTP, while the crate
-//! that is kept would double what the tests are linked with. Who plays which role on a page under which name, so
-//! what a screen reader says of it, only Chromium's own protocol tells
-//! (<https://chromedevtools.github.io/devtools-protocol/>), which chromedriver hands on.
+//! No client crate is used: the tests need only a dozen requests of the protocol, all JSON over HTTP, and the
+//! maintained crate would double the dependencies of the tests. Only Chromium's own protocol
+//! (<https://chromedevtools.github.io/devtools-protocol/>), to which chromedriver gives access, reports the role and
+//! the name of each element, which are what a screen reader says.
 
 use std::{
     collections::BTreeSet,
@@ -28,22 +28,22 @@ mod element;
 
 pub use element::Scope;
 
-/// Until something that somebody at the page waits for has happened, on a busy machine.
+/// The longest wait for something that a user of the page would wait for, on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-/// From start to the first answer, of programs that are large to read from a slow disk.
+/// The time from the start to the first answer, for large programs on a slow disk.
 const READY: Duration = Duration::from_secs(240);
 /// chromedriver's, in the lab's network, where any port is free.
 const DRIVER: &str = "127.0.0.1:9515";
 /// What `make setup` unpacked: axe's rules, all of them.
 const AXE: &str = "target/tools/axe/axe_playwright_python/axe.min.js";
-/// Where a release of W3C's protocol finds an element in an answer.
+/// The key of an element in an answer, by the W3C's protocol.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 /// Where chromedriver takes commands of Chromium's own protocol.
 const COMMANDS: &str = "goog/cdp/execute";
-/// Nobody is there to be asked or told; nothing is fetched but what a page asks for, as far as flags go.
+/// The browser must not ask or notify a user, and must fetch only what a page requests, as far as flags allow.
 const FLAGS: [&str; 11] = [
     "--headless=new",
-    // Root has none, and the lab's namespaces are one.
+    // Chromium has no sandbox for root, and the lab's namespaces already isolate it.
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
@@ -53,7 +53,7 @@ const FLAGS: [&str; 11] = [
     "--disable-sync",
     // Its process would outlive the browser.
     "--disable-crash-reporter",
-    // What is on its way from one colour to another has neither's contrast.
+    // During a transition between colours, the contrast is that of neither.
     "--force-prefers-reduced-motion",
     "--disable-features=OptimizationHints,AutofillServerCommunication",
 ];
@@ -90,16 +90,16 @@ impl Screen {
     }
 }
 
-/// What `prefers-color-scheme` is to say.
+/// The value of `prefers-color-scheme`.
 pub const SCHEMES: [&str; 2] = ["light", "dark"];
 
-/// What a browser has been seen to do, once it has ended.
+/// A record of what a browser did, once it has ended.
 pub struct Seen {
-    /// What pages and their workers have asked the network for.
+    /// The URLs that pages and their workers requested.
     pub requests: BTreeSet<String>,
 }
 
-/// A Chromium without a past, with one tab. It is in the lab's network, from which nothing leads out.
+/// A Chromium with a new profile and one tab, in the lab's network, which leads nowhere else.
 pub struct Browser {
     /// `http://DRIVER/session/ID`, until it has ended.
     session: Option<String>,
@@ -141,7 +141,7 @@ impl Browser {
             "browserName": "chrome",
             "goog:chromeOptions": {"args": flags},
             "goog:loggingPrefs": {"browser": "ALL"},
-            // A page that opens one makes the next request fail: ours never does.
+            // An open dialog makes the next request fail; the appliance's page never opens one.
             "unhandledPromptBehavior": "ignore",
             "timeouts": {"script": PATIENCE.as_millis(), "pageLoad": READY.as_millis()},
         }}});
@@ -152,7 +152,7 @@ impl Browser {
         self.session = Some(format!("http://{DRIVER}/session/{id}"));
     }
 
-    /// A request of WebDriver's, and the value of its answer; panics with what speaks against it.
+    /// Sends a WebDriver request and returns the value of the answer; panics with the error.
     fn call(&self, method: &str, url: &str, body: &Value) -> Value {
         self.try_call(method, url, body).unwrap_or_else(|why| panic!("{method} {url}: {why}"))
     }
@@ -184,7 +184,7 @@ impl Browser {
         self.ask("POST", COMMANDS, &json!({"cmd": command, "params": parameters}))
     }
 
-    /// The same about something that may be gone by now.
+    /// The same for an element that may be gone by now.
     fn try_tell(&self, command: &str, parameters: &Value) -> Option<Value> {
         let url = format!("{}/{COMMANDS}", self.session.as_deref()?);
         self.try_call("POST", &url, &json!({"cmd": command, "params": parameters})).ok()
@@ -195,12 +195,12 @@ impl Browser {
         self.ask("POST", "url", &json!({"url": url}));
     }
 
-    /// What a function of this body returns; CSP does not bind it.
+    /// Runs a function with this body and returns its result; the page's CSP does not apply to it.
     pub fn script(&self, body: &str) -> Value {
         self.ask("POST", "execute/sync", &json!({"script": body, "args": []}))
     }
 
-    /// What a promise comes to.
+    /// Runs a function that returns a promise, and returns its result.
     pub fn promised(&self, expression: &str) -> Value {
         let script =
             format!("const done = arguments[0]; ({expression}).then(done, (why) => done(String(why)))");
@@ -212,23 +212,23 @@ impl Browser {
         self.tell("Page.addScriptToEvaluateOnNewDocument", &json!({"source": script}));
     }
 
-    /// What can be read on the page.
+    /// Returns the visible text of the page.
     pub fn text(&self) -> String {
         let text = self.script("return document.body.innerText");
         text.as_str().unwrap_or_else(|| panic!("{text}")).to_owned()
     }
 
-    /// Waits until this can be read on the page.
+    /// Waits until the page shows this text.
     pub fn wait_for_text(&self, wanted: &str) {
         self.wait_until(&format!("the page says {wanted:?}"), || self.text().contains(wanted).then_some(()));
     }
 
-    /// Waits for something to be seen. A test that waits in vain shows the page.
+    /// Waits until a condition holds. A test that waits in vain prints the page.
     pub fn wait_until<T>(&self, what: &str, look: impl FnMut() -> Option<T>) -> T {
         eventually(PATIENCE, what, look)
     }
 
-    /// Types on the keyboard, into whatever has the focus.
+    /// Types on the keyboard into the focused element.
     pub fn press(&self, keys: impl IntoIterator<Item = char>) {
         let strokes = keys
             .into_iter()
@@ -241,7 +241,7 @@ impl Browser {
         );
     }
 
-    /// The role and the name of what has the focus.
+    /// Returns the role and the name of the focused element.
     pub fn focused(&self) -> (String, String) {
         let active = self.ask("GET", "element/active", &Value::Null);
         let id = active[ELEMENT].as_str().unwrap_or_else(|| panic!("nothing has the focus: {active}"));
@@ -252,7 +252,7 @@ impl Browser {
         (computed("role"), computed("label"))
     }
 
-    /// Shows pages like this from now on.
+    /// Changes the window's size and colour scheme from now on.
     pub fn show(&self, screen: Screen, scheme: &str) {
         let (width, height) = screen.size();
         let phone = matches!(screen, Screen::Phone);
@@ -262,7 +262,7 @@ impl Browser {
         self.tell("Emulation.setEmulatedMedia", &scheme);
     }
 
-    /// What the console has been told since it was last asked: faults, and what the page's policy has forbidden.
+    /// Returns the console's messages since the last call: errors, and violations of the page's policy.
     pub fn complaints(&self) -> Vec<String> {
         let log = self.ask("POST", "se/log", &json!({"type": "browser"}));
         let told = log.as_array().expect("a log").iter();
@@ -272,7 +272,7 @@ impl Browser {
         ours.map(Value::to_string).collect()
     }
 
-    /// What axe holds against the page as it is shown.
+    /// Returns the violations that axe finds on the present page.
     pub fn axe(&self) -> Vec<String> {
         if self.script("return window.axe === undefined") == true {
             let file = repository(AXE);
@@ -292,7 +292,7 @@ impl Browser {
         violations.iter().map(told).collect()
     }
 
-    /// Writes what is seen to a file of 64 colours.
+    /// Writes a screenshot with 64 colours to a file.
     pub fn screenshot(&self, file: &Path) {
         let picture = self.ask("GET", "screenshot", &Value::Null);
         let mut decoder = Command::new("base64")
@@ -322,7 +322,7 @@ impl Browser {
     fn close(&mut self) {
         let Some(session) = self.session.take() else { return };
         if self.try_call("DELETE", &session, &Value::Null).is_err() {
-            // It no longer listens; its other processes end with it.
+            // chromedriver no longer listens; its other processes end with it.
             let _ = kill(self.chromium, Signal::SIGKILL);
         }
     }
@@ -342,8 +342,8 @@ impl Drop for Browser {
     }
 }
 
-/// The URLs that a log of the network service's says pages have asked for: one event a line, with the origin that
-/// asks. The browser's own errands have none, nor has an address that is typed.
+/// Returns the URLs that pages requested, from a log of the network service: one event on each line, with its origin.
+/// The browser's own requests have no origin, and neither has a typed address.
 fn requests(log: &str) -> BTreeSet<String> {
     let events =
         log.lines().filter_map(|line| serde_json::from_str::<Value>(line.trim_end_matches(',')).ok());

@@ -1,4 +1,4 @@
-//! An authority of the test's own, and certificates of it: one that is right, and some that are not.
+//! A certificate authority for one test, with one valid certificate and some invalid ones.
 
 use std::{fs, path::Path, process::Command};
 

@@ -23,14 +23,14 @@ impl SmallDisk {
         self.directory.path()
     }
 
-    /// Mounts it anew, to be read only or to be written again; nothing may have a file open that it writes to.
+    /// Remounts it, read-only or writable; no process may have a file open for writing.
     pub fn set_read_only(&self, is_read_only: bool) {
         let flags = if is_read_only { MsFlags::MS_RDONLY } else { MsFlags::empty() };
         mount(None::<&str>, self.path(), None::<&str>, MsFlags::MS_REMOUNT | flags, None::<&str>)
             .unwrap_or_else(|e| panic!("mounting it anew: {e}"));
     }
 
-    /// Takes all space that is left but for so many octets, until the returned file is dropped.
+    /// Takes all free space except this many octets, until the returned file is dropped.
     pub fn fill_but(&self, left: usize) -> Ballast {
         let spared = self.path().join("spared");
         std::fs::write(&spared, vec![1; left]).expect("there is room for what is to be left");
@@ -54,7 +54,8 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Lazily: a process that a failed test left may hold a file. The error would be that it is gone.
+        // Lazily, because a process that a failed test left may hold a file. An error means that the mount is already
+        // gone.
         let _ = umount2(self.directory.path(), MntFlags::MNT_DETACH);
     }
 }

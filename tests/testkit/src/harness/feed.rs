@@ -1,4 +1,4 @@
-//! A lanscan of the test's own: serves its JSON, or fails in one of the ways that feeds fail.
+//! A lanscan service for one test: serves its JSON, or fails in one of the ways that feeds fail.
 
 use std::{
     fmt::Write as _,
@@ -12,18 +12,18 @@ use std::{
     time::Duration,
 };
 
-/// What the feed says.
+/// The behaviour of the feed.
 #[derive(Clone, Debug)]
 pub enum Says {
     /// These devices, address and MAC, swept just now.
     Devices(Vec<(String, String)>),
     /// The same, with a time stamp that never changes.
     Stale(Vec<(String, String)>),
-    /// So many devices that are made up: each time others.
+    /// This many invented devices, others at each request.
     Inventing(u32),
     /// This body.
     Body(String),
-    /// This status line's rest, e.g. `500 Internal Server Error`.
+    /// This status, e.g. `500 Internal Server Error`.
     Status(&'static str),
     /// Hangs up without an answer, as a port that a proxy holds open.
     Down,
@@ -39,7 +39,7 @@ struct Shared {
     served: Mutex<u32>,
     more: Condvar,
     stop: AtomicBool,
-    /// Its port: another for each feed of a test.
+    /// Its port, a different one for each feed of a test.
     number: u16,
 }
 
@@ -68,7 +68,7 @@ impl FeedServer {
                     return;
                 }
                 let shared = Arc::clone(&theirs);
-                // One thread each: a slow answer must not keep the next from its turn.
+                // One thread for each request: a slow answer must not delay the next.
                 thread::spawn(move || shared.serve(&stream));
             }
         });
@@ -79,12 +79,12 @@ impl FeedServer {
         format!("http://{}/lanscan/json", self.address)
     }
 
-    /// Says something else from now on.
+    /// Changes the behaviour from now on.
     pub fn set(&self, says: Says) {
         *self.shared.says.lock().unwrap() = Some(says);
     }
 
-    /// Waits until it has been asked so often in all.
+    /// Waits until it has had this many requests in total.
     pub fn wait_for_requests(&self, count: u32, within: Duration) {
         let served = self.shared.served.lock().unwrap();
         let (served, timeout) =
@@ -95,7 +95,7 @@ impl FeedServer {
 
 impl Shared {
     fn serve(&self, stream: &TcpStream) {
-        // The one who asks may hang up at any time; that is for the test to judge.
+        // The client may hang up at any time; the test judges that.
         let head_ended = BufReader::new(stream).lines().map_while(Result::ok).any(|line| line.is_empty());
         if !head_ended {
             return;
@@ -141,7 +141,7 @@ impl Shared {
     }
 }
 
-/// Devices that are nowhere, of this answer of this feed: hardly any two of them have anything in common.
+/// Returns the invented devices of one answer of one feed; hardly any two answers share a device.
 fn invented(feed: u16, answer: u32, count: u32) -> Vec<(String, String)> {
     let [high, low] = feed.to_be_bytes();
     let device = |index: u32| {
@@ -162,7 +162,7 @@ fn respond(mut stream: &TcpStream, status: &str, body: &str) -> std::io::Result<
     )
 }
 
-/// lanscan's JSON; the sweep's time is a number of seconds after some midnight.
+/// Writes lanscan's JSON; the time of the sweep is a number of seconds after a midnight.
 fn lanscan(devices: &[(String, String)], second: u32) -> String {
     let mut scan = String::new();
     for (ipv4, mac) in devices {
@@ -177,7 +177,8 @@ fn lanscan(devices: &[(String, String)], second: u32) -> String {
 impl Drop for FeedServer {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
-        // The thread waits for a connection: here is one. It may have ended, if the listener failed.
+        // This connection wakes the thread, which waits for one. The thread may have ended already if the listener
+        // failed.
         let _ = TcpStream::connect(self.address);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();

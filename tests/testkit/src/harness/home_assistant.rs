@@ -22,13 +22,13 @@ use crate::repository;
 /// From start to its first answer, on a busy machine: it compiles itself when it first runs.
 const READY: Duration = Duration::from_secs(300);
 
-/// What it is asked it answers at once, on such a machine.
+/// The time for an answer to a request, on such a machine.
 const ANSWER: Duration = Duration::from_secs(60);
 
 /// In the lab's network, where any port is free.
 const PORT: &str = "8123";
 
-/// Collects what a page of web components says, each of which hides its elements from `innerText`.
+/// Collects the text of a page of web components, each of which hides its elements from `innerText`.
 const TEXT_OF_COMPONENTS: &str = "
     const texts = [];
     const read = (node) => {
@@ -39,7 +39,7 @@ const TEXT_OF_COMPONENTS: &str = "
     read(document.body);
     return texts.join(' ');";
 
-/// As after its first use, connected to a broker.
+/// A running Home Assistant, set up as after its first use and connected to a broker.
 pub struct HomeAssistant {
     _child: Reaped,
     token: String,
@@ -95,7 +95,7 @@ impl HomeAssistant {
         request.header("content-type", "application/json").send(&body).expect("it takes it");
     }
 
-    /// Shows the overview that it makes by itself, as its owner sees it, once that says all of `wanted`.
+    /// Opens the generated overview as the owner sees it, and waits until it contains all of `wanted`.
     pub fn show_overview(&self, browser: &Browser, wanted: &[&str]) {
         let site = format!("http://127.0.0.1:{PORT}");
         // A page of the same origin that runs nothing: the overview itself would ask for a password at once.
@@ -117,7 +117,7 @@ impl HomeAssistant {
         format!("Bearer {}", self.token)
     }
 
-    /// What it has written.
+    /// Returns its log.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.home.path().join("output")).expect("it is there")
     }
@@ -125,7 +125,7 @@ impl HomeAssistant {
     fn get(&self, path: &str) -> Option<Value> {
         let url = format!("http://127.0.0.1:{PORT}/api/{path}");
         let request = self.agent.get(&url).header("authorization", self.authorization());
-        // Of what is not there it answers with another status.
+        // For an unknown entity it answers with another status.
         let mut answer = request.call().ok().filter(|answer| answer.status() == 200)?;
         let text = answer.body_mut().read_to_string().ok()?;
         serde_json::from_str(&text).ok()

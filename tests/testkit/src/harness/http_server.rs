@@ -19,21 +19,21 @@ const READY: Duration = Duration::from_secs(60);
 /// In the lab's network, where any port is free.
 const LISTEN: &str = "127.0.0.1:8480";
 
-/// A receiver that writes each request down before it answers. What it has written outlives it.
+/// A receiver that writes each request to a file before it answers. The file outlives a kill.
 pub struct HttpServer {
     child: Option<Reaped>,
     token: Option<String>,
     home: TempDir,
 }
 
-/// A request that was written down.
+/// A recorded request.
 #[derive(Clone, Debug)]
 pub struct WrittenRequest {
     pub path: String,
     /// By their names in lower case.
     pub headers: Value,
     pub body: Value,
-    /// What it was answered.
+    /// The status of the answer.
     pub status: u64,
 }
 

@@ -1,4 +1,4 @@
-//! A machine that answers multicast DNS (RFC 6762) with whatever it likes.
+//! A machine that sends arbitrary answers by multicast DNS (RFC 6762).
 
 use std::{
     net::{Ipv4Addr, SocketAddrV4, UdpSocket},
@@ -24,14 +24,14 @@ pub struct Liar {
     thread: Option<JoinHandle<()>>,
 }
 
-/// A question as it came: the name in octets, and whether it is asked by who wants that name (8.1).
+/// A received question: the name in octets, and whether it is a probe by a machine that wants the name (8.1).
 pub struct Question {
     pub name: Vec<u8>,
     pub is_probe: bool,
 }
 
 impl Liar {
-    /// On this machine: what `lie` makes of a question is sent to everybody.
+    /// Starts on this machine; the answers that `lie` returns for a question are multicast.
     pub fn start(machine: &Node, lie: impl Fn(&Question) -> Vec<Vec<u8>> + Send + 'static) -> Self {
         let address = machine.address();
         let socket = machine.within(|| {
@@ -57,7 +57,7 @@ impl Liar {
         Self { socket, stop, answered, thread: Some(thread) }
     }
 
-    /// Says something that nobody has asked for.
+    /// Multicasts an unsolicited answer.
     pub fn say(&self, packet: &[u8]) {
         self.socket.send_to(packet, GROUP).expect("the network is there");
     }
@@ -77,7 +77,7 @@ impl Drop for Liar {
 }
 
 impl Question {
-    /// What a packet asks for; nothing, if it is no question.
+    /// Parses the questions of a packet; empty if it is no query.
     fn read(packet: &[u8]) -> Vec<Self> {
         let [_, _, flags, _, _, questions, _, _, _, authorities, ..] = *packet else { return Vec::new() };
         let mut asked = Vec::new();
@@ -96,8 +96,8 @@ impl Question {
     }
 }
 
-/// The name that begins there, spelt out, and where it ends: one that was there before is only pointed at
-/// (RFC 1035, 4.1.4).
+/// Returns the name that begins at this position, expanded, and the position of its end; a repeated name is
+/// compressed to a pointer (RFC 1035, 4.1.4).
 fn read_name(packet: &[u8], mut at: usize) -> Option<(Vec<u8>, usize)> {
     let (mut name, mut end) = (Vec::new(), None);
     loop {
@@ -137,7 +137,7 @@ pub fn record(name: &[u8], kind: u16, data: &[u8]) -> Vec<u8> {
     record
 }
 
-/// An answer of these records.
+/// Makes an answer with these records.
 pub fn answer(records: &[Vec<u8>]) -> Vec<u8> {
     let count = u16::try_from(records.len()).expect("not so many").to_be_bytes();
     let mut packet = vec![0, 0, 0x84, 0, 0, 0, count[0], count[1], 0, 0, 0, 0];

@@ -19,8 +19,8 @@ pub struct Miniupnpd {
 }
 
 impl Miniupnpd {
-    /// Starts it as this model, and waits until it describes itself. The internet that it stands before is an interface
-    /// that leads nowhere.
+    /// Starts it as this model, and waits until it describes itself. Its internet side is an interface that leads
+    /// nowhere.
     pub fn start(machine: &Node, model: &str) -> Self {
         machine.ip(&["link", "add", "internet", "type", "veth", "peer", "name", "nowhere"]);
         machine.ip(&["addr", "add", "10.98.0.3/24", "dev", "internet"]);

@@ -51,27 +51,28 @@ pub mod users;
 
 pub use site::{Answer, Site};
 
-/// What a test waits for has come by then, even on a machine that is slow or stalls; a longer wait is a failure.
+/// The longest wait of a test, even on a machine that is slow or stalls; a longer wait is a failure.
 pub const LONG: Duration = Duration::from_secs(300);
 
 /// Where `make setup` unpacks programs, in the repository.
 const TOOLS: &str = "target/tools";
 
-/// What it says on standard error once it can be asked, followed by its address.
+/// The line on standard error, followed by the address, once the appliance accepts requests.
 const LISTENING: &str = "listening on http://";
 /// From start to that line, on a machine that may stall.
 const START: Duration = Duration::from_secs(60);
-/// What it is asked it answers at once, on such a machine.
+/// The time for an answer to a request, on such a machine.
 const ANSWER: Duration = Duration::from_secs(60);
-/// From SIGTERM to the end, of a build without optimisation on a busy machine; what is promised is a test of its own.
+/// The time from SIGTERM to the end, for a build without optimisation on a busy machine; a separate test checks the
+/// promised time.
 const STOP: Duration = Duration::from_secs(20);
 
-/// How to start the binary. What it keeps outlives it, so that it can be started again.
+/// How to start the binary. Its data outlives the process, so it can be started again.
 pub struct Portscan {
     config: String,
     data: PathBuf,
     environment: Vec<(String, String)>,
-    /// At most so many, soft and hard.
+    /// The limit of open files, soft and hard.
     open_files: Option<u32>,
     /// Without any of root's capabilities, and without a way to get them.
     unprivileged: bool,
@@ -83,20 +84,20 @@ pub struct Portscan {
 impl Portscan {
     /// With this configuration beside `listen` on a free port of the loopback and a `data_dir` of its own.
     ///
-    /// Takes a lab, so that no test can let the binary loose on a real network: by default it looks for a
-    /// `lanscan.local` and scans what that tells it.
+    /// Takes a lab, so that no test can run the binary on a real network: by default it asks `lanscan.local` for
+    /// devices and scans them.
     pub fn new(within: &Lab, config: &str) -> Self {
         Self::configured(config, within.machine().descriptors)
     }
 
-    /// The same on a machine of a LAN, where others find it: it listens at this address, on port 80. To be started
+    /// The same on a machine of a LAN, where others find it: it listens at this address, on port 80. Start it
     /// [`Node::within`] that machine.
     pub fn on(_: &Node, listen: &str, config: &str) -> Self {
         let here = Self::configured(config, None);
         here.env("MY_REST_API_HOST_ADDRESS", listen).env("MY_REST_API_PORT", "80")
     }
 
-    /// The same in a lab of one host that is a kernel.
+    /// The same in a lab with one host that is a real kernel.
     pub fn beside_kernel(_: &KernelHost, config: &str) -> Self {
         Self::configured(config, None)
     }
@@ -136,23 +137,23 @@ impl Portscan {
             .env("NO_FAKE_STAT", "1")
     }
 
-    /// With at most so many open files, soft and hard.
+    /// Limits the number of open files, soft and hard.
     pub fn open_files(self, limit: u32) -> Self {
         Self { open_files: Some(limit), ..self }
     }
 
-    /// As an ordinary user: what root may do beyond others is taken away, as the kernel does by capabilities. Not by
-    /// another user's number, for in a user namespace (`make test`) there may be none.
+    /// Runs it as an ordinary user: without root's capabilities. Not under another user's number, because a user
+    /// namespace (`make test`) may have no other user.
     pub fn unprivileged(self) -> Self {
         Self { unprivileged: true, ..self }
     }
 
-    /// By the user of this number. Of another than root there may be none ([`users::users`]).
+    /// Runs it as the user with this number. There may be no user other than root ([`users::users`]).
     pub fn run_by(self, user: u32) -> Self {
-        // Where the binary was built, other users may not be let in.
+        // Other users may not have access to the directory of the build.
         let binary = self.home.path().join("portscan");
-        // By a process of its own: a child that another test starts meanwhile would inherit the file as one that is
-        // written to, and such a file cannot be run.
+        // A separate process copies it: a child that another test starts in the meantime would inherit the file open
+        // for writing, and such a file cannot be executed.
         let copied = Command::new("cp").arg(built_binary()).arg(&binary).status();
         assert!(copied.is_ok_and(|status| status.success()), "copying the binary");
         for path in [self.home.path(), &binary] {
@@ -194,7 +195,7 @@ impl Portscan {
         Running::spawn(command, Arc::clone(&self.home))
     }
 
-    /// Starts another subcommand, to be watched while it runs.
+    /// Starts another subcommand, and returns it while it runs.
     pub fn begin(&self, arguments: &[&str]) -> Running {
         let mut command = self.command();
         command.args(arguments);
@@ -270,7 +271,8 @@ impl Finished {
     }
 }
 
-/// A program of Debian's with the libraries that few machines have: what `make setup` unpacked, else what is installed.
+/// Returns a Debian program with libraries that few machines have: the one that `make setup` unpacked, else the
+/// installed one.
 fn tool(name: &str) -> Command {
     let tools = repository(TOOLS);
     let unpacked = ["usr/bin", "usr/sbin"].map(|folder| tools.join(folder).join(name));
@@ -309,7 +311,7 @@ pub struct Reaped(pub Child);
 
 impl Drop for Reaped {
     fn drop(&mut self) {
-        // An error means that it has ended already.
+        // An error means that the process has ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -323,7 +325,7 @@ struct Log {
 }
 
 impl Log {
-    /// A test that fails while it looks leaves the lines as they were.
+    /// A test that fails while it holds the lock leaves the lines consistent.
     fn lines(&self) -> MutexGuard<'_, (Vec<String>, bool)> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -334,11 +336,11 @@ pub struct Running {
     child: Reaped,
     log: Arc<Log>,
     site: Site,
-    /// Not removed under its feet, should whoever started it be gone.
+    /// Keeps the directory alive even if the value that started the process is dropped.
     _home: Arc<TempDir>,
 }
 
-/// What can be asked of a site can be asked of the one that runs here.
+/// The running appliance offers all requests of a [`Site`].
 impl Deref for Running {
     type Target = Site;
 
@@ -365,7 +367,7 @@ impl Running {
         Self { child, log, site: Site::new(String::new(), ANSWER), _home: home }
     }
 
-    /// Waits until it listens: before that it cannot be asked.
+    /// Waits until it listens.
     pub fn listening(mut self) -> Self {
         let line = self.wait_for_line(START, |line| line.contains(LISTENING));
         let address = line.split(LISTENING).nth(1).and_then(|rest| rest.split('/').next());
@@ -373,13 +375,13 @@ impl Running {
         self
     }
 
-    /// Is asked at this address: that on which it listens may be none in particular.
+    /// Sends requests to this address, because it may listen on an unspecified one.
     pub fn reached_at(mut self, address: Ipv4Addr) -> Self {
         self.site = Site::new(format!("http://{address}"), ANSWER);
         self
     }
 
-    /// The first line of the log, past and future, that this holds for.
+    /// Waits for the first log line, past or future, that satisfies the condition.
     pub fn wait_for_line(&self, within: Duration, wanted: impl Fn(&str) -> bool) -> String {
         let watch = Stopwatch::start();
         let mut guard = self.log.lines();
@@ -395,7 +397,7 @@ impl Running {
         }
     }
 
-    /// What it has logged so far.
+    /// Returns the log so far.
     pub fn log(&self) -> String {
         self.lines().join("\n")
     }
@@ -409,12 +411,12 @@ impl Running {
         kill(pid, signal).expect("signalling the binary");
     }
 
-    /// SIGTERM; it must end and say that all is well.
+    /// Sends SIGTERM; the process must end with success.
     pub fn stop(self) {
         self.stop_within(STOP);
     }
 
-    /// SIGTERM; it must end in time and say that all is well.
+    /// Sends SIGTERM; the process must end in time and with success.
     pub fn stop_within(mut self, longest: Duration) {
         self.signal(Signal::SIGTERM);
         let what = format!("it stops\n{}", self.log());
@@ -422,13 +424,13 @@ impl Running {
         assert!(status.success(), "{status}\n{}", self.log());
     }
 
-    /// Waits until it ends by itself; how it did.
+    /// Waits until it ends by itself; returns its exit status.
     pub fn wait(mut self, within: Duration) -> ExitStatus {
         let what = format!("it ends\n{}", self.log());
         eventually(within, &what, || self.child.0.try_wait().expect("waiting"))
     }
 
-    /// SIGKILL, and its log to the last line.
+    /// Sends SIGKILL; returns the complete log.
     pub fn kill(mut self) -> Vec<String> {
         self.signal(Signal::SIGKILL);
         self.child.0.wait().expect("waiting");
@@ -458,14 +460,14 @@ impl Running {
         self.peak_rss().saturating_sub(self.memory("RssFile:"))
     }
 
-    /// Octets that it has had written so far (proc(5), io): to files of a disk, which counts whole pages, or to all
-    /// that it has open, where its files are kept in memory.
+    /// Returns the octets that it has written so far (proc(5), io): to files on a disk, in whole pages; if its files
+    /// are in memory, to all open files.
     pub fn written(&self) -> u64 {
         self.written_to_disk().max(self.io("wchar:"))
     }
 
-    /// Octets that it has had written to files of a disk so far, in whole pages (proc(5), io): 0 where its files are kept
-    /// in memory.
+    /// Returns the octets that it has written to files on a disk so far, in whole pages (proc(5), io); 0 if its files
+    /// are in memory.
     pub fn written_to_disk(&self) -> u64 {
         self.io("write_bytes:")
     }
@@ -476,19 +478,18 @@ impl Running {
         value.expect("proc(5) names it")
     }
 
-    /// Processor time that its threads have had so far (proc(5), schedstat): what another program takes meanwhile
-    /// is no part of it.
+    /// Returns the processor time of its threads so far (proc(5), schedstat), without that of other programs.
     pub fn cpu(&self) -> Duration {
         let threads = fs::read_dir(format!("/proc/{}/task", self.child.0.id())).expect("it runs");
         let of_thread = |thread: std::io::Result<fs::DirEntry>| {
-            // One that has just ended is gone.
+            // A thread that has just ended has no entry any more.
             let schedstat = fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
             schedstat.split(' ').next()?.parse::<u64>().ok()
         };
         Duration::from_nanos(threads.filter_map(of_thread).sum())
     }
 
-    /// Whether it has a handler of its own for the signal by now.
+    /// Whether it has installed a handler for the signal.
     pub fn catches(&self, signal: Signal) -> bool {
         let caught = u64::from_str_radix(&self.proc_status("SigCgt:"), 16).expect("a mask");
         caught >> (signal as u32 - 1) & 1 == 1
@@ -516,7 +517,7 @@ impl Drop for Running {
     }
 }
 
-/// Looks again and again until there is something to see; panics when it takes too long.
+/// Polls until the closure returns a value; panics after too long a time.
 pub fn eventually<T>(within: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let watch = Stopwatch::start();
     loop {

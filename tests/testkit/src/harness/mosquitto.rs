@@ -24,19 +24,19 @@ const READY: Duration = Duration::from_secs(60);
 const PLAIN: u16 = 1883;
 const ENCRYPTED: u16 = 8883;
 
-/// Who may log in, and with which password.
+/// The user that may log in.
 pub const USER: &str = "portscan";
 /// Its password.
 pub const PASSWORD: &str = "s3cret-mqtt";
 
-/// A broker that wants a password, at two ports of the loopback: one in the clear, one with TLS. What it keeps outlives
-/// it, so that it can be started again.
+/// A broker that requires a password, on two ports of the loopback: one unencrypted, one with TLS. Its data outlives
+/// the process, so it can be started again.
 pub struct Mosquitto {
     child: Option<Reaped>,
     home: TempDir,
 }
 
-/// A client that writes down what is published, with a session that outlives the broker.
+/// A client that records what is published, with a session that outlives the broker.
 pub struct Subscriber {
     _child: Reaped,
     received: PathBuf,
@@ -62,7 +62,7 @@ impl Mosquitto {
             .status()
             .unwrap_or_else(|e| missing("mosquitto_passwd", &e));
         assert!(made.success(), "mosquitto_passwd: {made}");
-        // It drops root's rights otherwise, and could not read its files.
+        // Otherwise mosquitto drops root's rights, and could not read its files.
         let text = format!(
             "user root\nper_listener_settings false\nallow_anonymous false\npassword_file {}\npersistence true\n\
              persistence_location {}/\nlistener {PLAIN} 127.0.0.1\nlistener {ENCRYPTED} 127.0.0.1\n\
@@ -134,7 +134,7 @@ impl Mosquitto {
         file
     }
 
-    /// Writes down what is published below a topic from now on, and what is kept there.
+    /// Records what is published below a topic from now on, and the retained messages there.
     pub fn subscribe(&self, filter: &str, id: &str) -> Subscriber {
         let received = self.home.path().join(format!("received-{id}"));
         let file = fs::File::create(&received).expect("writing a file");
@@ -144,7 +144,7 @@ impl Mosquitto {
             .stdout(file)
             .spawn()
             .unwrap_or_else(|e| missing("mosquitto_sub", &e));
-        // Known once it has a session: what it is sent then is written.
+        // Ready once the client has a session: from then on it records what it receives.
         let subscriber = Subscriber { _child: Reaped(child), received };
         eventually(READY, "the subscriber is there", || {
             self.publish(&filter.replace('#', "test-begin"), "begin", false);
@@ -170,7 +170,7 @@ impl Mosquitto {
 }
 
 impl Subscriber {
-    /// What has arrived, without what it said of its own begin.
+    /// Returns the messages that have arrived, without the client's first line.
     pub fn messages(&self) -> Vec<Published> {
         let mut all = self.all();
         all.retain(|message| message.payload != "begin");

@@ -1,4 +1,4 @@
-//! Debian's nginx, as who already has a web server puts the appliance behind it.
+//! Debian's nginx as a reverse proxy, behind which owners with a web server put the appliance.
 
 use std::{fs, net::TcpStream, process::Stdio, time::Duration};
 
@@ -15,8 +15,8 @@ const LISTEN: &str = "127.0.0.1:8888";
 /// Where Home Assistant serves an add-on's page: a path with a secret of its own.
 const INGRESS: &str = "/api/hassio_ingress/mXpZ0Q7u-3fJ_k";
 
-/// As Home Assistant and its Supervisor hand requests on to an add-on, and a page that shows the add-on in a frame, as
-/// theirs does. Host and Origin are the browser's.
+/// Forwards requests as Home Assistant and its Supervisor do for an add-on, and serves a page that shows the add-on
+/// in a frame, as theirs does. Host and Origin are the browser's.
 fn ingress(appliance: &str) -> String {
     format!(
         "location {INGRESS}/ {{\nproxy_pass {appliance}/;\nproxy_http_version 1.1;\nproxy_buffering off;\n\
@@ -40,7 +40,7 @@ fn location(appliance: &str) -> String {
     location.replace("http://127.0.0.1:8080", appliance) + "\n}\n"
 }
 
-/// An nginx that serves nothing but what it is told to hand on.
+/// An nginx that only forwards requests.
 pub struct Nginx {
     _child: Reaped,
     _home: TempDir,

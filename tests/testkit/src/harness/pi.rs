@@ -1,9 +1,9 @@
-//! A Raspberry Pi 3B+ as far as it can be emulated: four Cortex-A53, 1 GB, a card, Debian's kernel and systemd, a
-//! clock that starts when it likes. `tests/pi/image.sh` makes what it boots.
+//! A Raspberry Pi 3B+ as far as it can be emulated: four Cortex-A53, 1 GB, a card, Debian's kernel and systemd, and a
+//! clock that starts at any time. `tests/pi/image.sh` builds the system that it boots.
 //!
 //! It is a machine on the lab's switch like any other; its root shell is on a serial port of its own, and its log
-//! comes out of another, line by line. Its seconds mean little: an emulated processor is slow in its own way. Its
-//! memory, what it writes, and who takes more of its processor than another, mean what they say.
+//! comes out of another, line by line. Its timings mean little, because an emulated processor is slow in its own way.
+//! Its memory, its writes, and the relative processor time of two programs are meaningful.
 
 use std::{
     fs,
@@ -22,24 +22,24 @@ use tempfile::TempDir;
 use super::{Reaped, Site, eventually};
 use crate::{lab::Switch, repository};
 
-/// Where `make pi-setup` puts what the recipe makes.
+/// The directory in which `make pi-setup` puts the built system.
 const IMAGE: &str = "target/pi";
 
-/// The address that the image gives it, and the lab its scanner.
+/// Its address, which the image sets and the lab expects of its scanner.
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 /// Its MAC; the first half is the Raspberry Pi Foundation's.
 pub const MAC: &str = "B8:27:EB:00:00:01";
 
-/// From power to a shell: half a minute on a machine that does nothing else.
+/// The time from power-on to a shell: half a minute on an idle machine.
 const BOOT: Duration = Duration::from_secs(600);
-/// What is asked of the shell takes seconds, a scan by hand minutes.
+/// The time for a command in the shell: most take seconds, a scan takes minutes.
 const COMMAND: Duration = Duration::from_secs(600);
 /// From a command to power off until it is off.
 const SHUTDOWN: Duration = Duration::from_secs(180);
-/// An answer over HTTP, of a machine that may be scanning with all its might.
+/// The time for an answer over HTTP, while the machine may be scanning at full load.
 const ANSWER: Duration = Duration::from_secs(60);
 
-/// Its card: a copy of the image, which what is written to it stays on.
+/// Its card: a copy of the image, which keeps what is written to it.
 pub struct Card(TempDir);
 
 impl Card {
@@ -51,11 +51,11 @@ impl Card {
         card
     }
 
-    /// Puts a file into the card's root directory; while it is in no machine.
+    /// Puts a file into the card's root directory; the card must not be in a machine.
     pub fn put(&self, file: &Path, name: &str) {
         let request = format!("write {} {name}", file.display());
         let output = Command::new("debugfs").args(["-w", "-R", &request]).arg(self.disk()).output();
-        // It exits with 0 whatever happens; apart from its name it only speaks of trouble.
+        // debugfs exits with 0 whatever happens; apart from its version, it prints only errors.
         let said =
             output.map(|output| String::from_utf8_lossy(&output.stderr).into_owned()).expect("debugfs");
         assert!(said.lines().count() <= 1, "{request}: {said}");
@@ -70,18 +70,18 @@ fn image(file: &str) -> PathBuf {
     repository(IMAGE).join(file)
 }
 
-/// One that is on.
+/// A running machine.
 pub struct Pi<'a> {
     qemu: Reaped,
     port: BufReader<UnixStream>,
     asked: u32,
     serial: PathBuf,
     site: Site,
-    /// Nobody takes it out while it is on.
+    /// Keeps the card in the machine while it runs.
     _card: &'a Card,
 }
 
-/// What a command in its shell came to.
+/// The result of a command in its shell.
 #[derive(Debug)]
 pub struct Said {
     pub code: i32,
@@ -89,15 +89,15 @@ pub struct Said {
 }
 
 impl<'a> Pi<'a> {
-    /// Powers it on at what it takes for this time, and waits for its shell.
+    /// Powers it on with its clock at this time, and waits for its shell.
     pub fn boot(card: &'a Card, lan: &Switch, clock: Timestamp) -> Self {
         let home = card.0.path();
         let (socket, serial) = (home.join("shell"), home.join("serial.log"));
-        // Those of the time before.
+        // The files of the previous run.
         for file in [&socket, &serial] {
             _ = fs::remove_file(file);
         }
-        // It connects to us, so that its end is never without another.
+        // The emulator connects to this listener, so that its serial port always has a peer.
         let listener = UnixListener::bind(&socket).expect("a socket");
         listener.set_nonblocking(true).expect("a socket of ours");
         let mut qemu = Reaped(emulator(card, lan.tap(), clock, &socket, &serial));
@@ -113,7 +113,7 @@ impl<'a> Pi<'a> {
         pi
     }
 
-    /// Runs a command in its root shell; what it prints, on both channels.
+    /// Runs a command in its root shell; returns its output, standard error included.
     pub fn ask(&mut self, command: &str, within: Duration) -> Said {
         self.asked += 1;
         let end = format!("-- command {} ended with ", self.asked);
@@ -132,24 +132,24 @@ impl<'a> Pi<'a> {
         }
     }
 
-    /// What a command prints that must succeed.
+    /// Runs a command that must succeed; returns its output.
     pub fn run(&mut self, command: &str) -> String {
         let Said { code, text } = self.ask(command, COMMAND);
         assert_eq!(code, 0, "{command}: {text}");
         text
     }
 
-    /// The appliance on it, asked over the network.
+    /// Returns the appliance on it, as a client on the network sees it.
     pub fn site(&self) -> &Site {
         &self.site
     }
 
-    /// What has come out of its serial console so far: the kernel's words and the log.
+    /// Returns the output of its serial console so far: the kernel's messages and the log.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.serial).expect("it writes one")).into_owned()
     }
 
-    /// Cuts its power; all that it had said by then.
+    /// Cuts its power; returns its console output.
     pub fn cut(mut self) -> String {
         self.qemu.0.kill().expect("it is on");
         self.qemu.0.wait().expect("waiting");
@@ -180,7 +180,7 @@ impl Drop for Pi<'_> {
 
 /// Starts it. What the guest has flushed is in this machine's page cache at the least, which outlives the emulator.
 fn emulator(card: &Card, tap: &str, clock: Timestamp, shell: &Path, serial: &Path) -> Child {
-    // The machine has a clock that the kernel reads; systemd, which takes no year before its own for true, sets it anew
+    // The kernel reads the machine's clock; systemd, which accepts no date before its own release, sets it again
     // (kernel-command-line(7)).
     let options = "console=ttyAMA0 quiet panic=1 net.ifnames=0 systemd.show_status=0 systemd.clock_usec=";
     let options = format!("{options}{}", clock.as_microsecond());

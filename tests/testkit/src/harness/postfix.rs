@@ -1,5 +1,5 @@
-//! Debian's postfix, as the owner's mail server, with dovecot, which knows its passwords and how full its mailboxes are,
-//! and from which mail is read.
+//! Debian's postfix as the owner's mail server, with dovecot, which checks passwords and quotas, and serves the mail
+//! by IMAP.
 
 use std::{
     fs::{self, Permissions},
@@ -33,7 +33,7 @@ pub const TLS: u16 = 2465;
 /// TLS with a certificate that has expired, and that of another name.
 pub const EXPIRED: u16 = 2466;
 pub const MISNAMED: u16 = 2467;
-/// How full the mailboxes are.
+/// The quotas of the mailboxes.
 const QUOTA: u16 = 12_340;
 
 /// The password of every user.
@@ -73,7 +73,7 @@ impl Daemons {
 
 impl Drop for Daemons {
     fn drop(&mut self) {
-        // It ends its own children, which may have left the group; an error means that it has ended already.
+        // The process ends its own children, which may have left the group; an error means that it has ended already.
         let _ = kill(self.id(), Signal::SIGTERM);
         let _ = self.0.0.wait();
         let _ = killpg(self.id(), Signal::SIGKILL);
@@ -139,7 +139,7 @@ impl Postfix {
         let imap = dovecot(self.home.path(), "imap", &folder("usr/lib/dovecot/imap"));
         let mut command = Command::new("python3");
         command.arg(repository("tests/delivery/read_mailbox.py"));
-        // It refuses to be root's.
+        // dovecot refuses to run this as root.
         let (owner, group) = ids(MAIL_OWNER);
         command.args(["setpriv", &format!("--reuid={owner}"), &format!("--regid={group}"), "--clear-groups"]);
         command.arg(imap.get_program()).args(imap.get_args());
@@ -165,7 +165,7 @@ impl Postfix {
         taken.collect()
     }
 
-    /// What it has said so far.
+    /// Returns its log so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.home.path().join("log")).unwrap_or_default()
     }
@@ -180,7 +180,7 @@ fn folder(path: &str) -> PathBuf {
 /// One of its programs.
 fn dovecot(home: &Path, service: &str, program: &Path) -> Command {
     let library = folder("usr/lib/dovecot");
-    // It looks for doveconf where it would be installed, unless that has started it.
+    // dovecot looks for doveconf at its installed path, unless doveconf has started it.
     let mut command = tool("doveconf");
     let paths = [library.clone(), library.join("modules/old-stats")].map(|path| path.display().to_string());
     command.args(["-f", &format!("service={service}"), "-m", service, "-c"]).arg(home.join("dovecot.conf"));

@@ -25,7 +25,7 @@ fn program(name: &str) -> Command {
     command
 }
 
-/// Runs promtool beside the files of `monitoring/`; panics with what it has to complain of.
+/// Runs promtool in `monitoring/`; panics with its errors.
 pub fn promtool(arguments: &[&str], input: &str) {
     judged("promtool", arguments, input);
 }
@@ -46,7 +46,7 @@ fn judged(judge: &str, arguments: &[&str], input: &str) {
     assert!(output.status.success(), "{judge} {arguments:?}: {}\n{said}\n{input}", output.status);
 }
 
-/// An Alertmanager of the test's own, which notifies nobody.
+/// An Alertmanager for one test, which sends no notification.
 pub struct Alertmanager {
     _child: Reaped,
     base: String,
@@ -62,7 +62,8 @@ impl Alertmanager {
         fs::write(&config, "route: { receiver: none }\nreceivers: [{ name: none }]\n")
             .expect("writing its configuration");
         let listen = "127.0.0.1:9093";
-        // Its texts have a fixed place, where an unpacked one has none: this process alone sees them there.
+        // Alertmanager's templates have a fixed path, at which an unpacked program has none: they are mounted there,
+        // visible only to this process.
         let place = "mount -t tmpfs tmpfs /usr/share && mkdir -p /usr/share/prometheus && \
                      cp -r \"$0\" /usr/share/prometheus/ && exec \"$@\"";
         let texts = repository("target/tools/usr/share/prometheus/alertmanager");
@@ -91,7 +92,7 @@ impl Alertmanager {
         format!("{}/api/v2/alerts", self.base)
     }
 
-    /// The alerts that are on.
+    /// Returns the active alerts.
     pub fn alerts(&self) -> Vec<Value> {
         self.try_alerts().expect("it answers")
     }
@@ -102,8 +103,8 @@ impl Alertmanager {
     }
 }
 
-/// A Prometheus of the test's own, in the test's network: it asks the appliance once a second, and weighs the
-/// rules of `monitoring/` as often.
+/// A Prometheus for one test, in the test's network: it scrapes the appliance once a second, and evaluates the rules
+/// of `monitoring/` as often.
 pub struct Prometheus {
     _child: Reaped,
     base: String,
@@ -154,7 +155,7 @@ impl Prometheus {
         serde_json::from_str(&body).unwrap_or_else(|e| panic!("{path}: {e}: {body}"))
     }
 
-    /// What it last knew of a host by this metric.
+    /// Returns the last value of this metric for a host.
     pub fn value(&self, metric: &str, host: &str) -> Option<f64> {
         let answer = self.get(&format!("/api/v1/query?query={metric}%7Bhost%3D%22{host}%22%7D"));
         answer["data"]["result"][0]["value"][1].as_str()?.parse().ok()

@@ -1,4 +1,4 @@
-//! A receiver of webhooks that records what it is sent, and fails as it is told to.
+//! A receiver of webhooks that records the requests, and fails as configured.
 
 use std::{
     collections::BTreeMap,
@@ -14,9 +14,9 @@ use serde_json::Value;
 /// What the receiver does with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reception {
-    /// Takes it, and answers with this status; only 2xx means that it has it.
+    /// Accepts it, and answers with this status; only 2xx means that it was received.
     Answers(u16),
-    /// Takes it, and closes the connection without an answer.
+    /// Accepts it, and closes the connection without an answer.
     TakesAndHangsUp,
     /// Closes the connection before it has read anything.
     HangsUp,
@@ -38,7 +38,7 @@ impl ReceivedRequest {
         serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.body))
     }
 
-    /// Whether the sender has been told that it arrived, or has to think that it may not have.
+    /// Whether the sender knows that the request arrived; otherwise it must assume that it may not have.
     pub fn is_taken(&self) -> bool {
         matches!(self.reception, Reception::Answers(200..=299) | Reception::TakesAndHangsUp)
     }
@@ -81,7 +81,7 @@ fn serve(listener: &TcpListener, requests: &Mutex<Vec<ReceivedRequest>>, mut dec
         if reception == Reception::HangsUp {
             continue;
         }
-        // A sender that is killed leaves half a request, which nobody has received.
+        // A sender that is killed leaves half a request, which does not count.
         let Some(request) = read(&mut stream, reception) else { continue };
         requests.lock().unwrap_or_else(PoisonError::into_inner).push(request);
         if let Reception::Answers(status) = reception {

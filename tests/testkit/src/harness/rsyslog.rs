@@ -1,4 +1,4 @@
-//! Debian's rsyslog, as what collects the logs of a network.
+//! Debian's rsyslog as the log collector of a network.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ const READY: Duration = Duration::from_secs(60);
 /// In the lab's network, where any port is free.
 const LISTEN: &str = "127.0.0.1:5514";
 
-/// A server that takes lines by UDP and TCP, and writes what it has understood of them.
+/// A server that receives lines by UDP and TCP, and writes them as it has parsed them.
 pub struct Rsyslog {
     child: Option<Reaped>,
     received: PathBuf,
@@ -53,7 +53,7 @@ impl Rsyslog {
         let modules = format!("usr/lib/{}-linux-gnu/rsyslog", std::env::consts::ARCH);
         let unpacked = repository("target/tools").join(&modules);
         let modules = if unpacked.exists() { unpacked } else { Path::new("/").join(modules) };
-        // One that was killed has left it; its number may be another process's by now.
+        // A killed rsyslog leaves this file; its process id may belong to another process by now.
         let pid = self.home.path().join("pid");
         let _ = fs::remove_file(&pid);
         let child = tool("rsyslogd")

@@ -1,4 +1,4 @@
-//! Real servers of Debian's, each on a machine of the lab's own: what people have on their networks.
+//! Real Debian servers, each on its own machine of the lab, as people have them on their networks.
 
 use std::{
     fs,
@@ -124,7 +124,8 @@ fn new_ssh_key(path: &Path) -> String {
     shown.split(' ').nth(1).expect("size, fingerprint, comment").to_owned()
 }
 
-/// Gives the machine a user of this name, with the number of the one who runs the tests: there may be no other.
+/// Gives the machine a user of this name, with the number of the user that runs the tests, because there may be no
+/// other.
 fn add_user(home: &Path, name: &str) {
     let (ours, theirs) = (home.join("passwd"), Path::new("/etc/passwd"));
     let known = fs::read_to_string(theirs).expect("it is readable");

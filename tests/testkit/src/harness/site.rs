@@ -1,4 +1,4 @@
-//! The appliance as whoever asks it over the network knows it, wherever it runs.
+//! The appliance as a client on the network sees it, wherever it runs.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::eventually;
 use crate::Ports;
 
-/// Octets of an answer: ten thousand devices are told in 20 MB.
+/// The longest answer, in octets: ten thousand devices take 20 MB.
 pub const LONGEST: u64 = 64 << 20;
 
 /// An answer of the server.
@@ -22,20 +22,20 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
     }
 
-    /// The open ports that it tells of a device; `None` if it knows of none.
+    /// Returns the open ports of a device in the answer; `None` if the answer has none.
     pub fn open_ports(&self) -> Option<Ports> {
         Some(ports(self.json().get("ports")?))
     }
 }
 
-/// A `portscan serve` somewhere, as whoever asks it over the network knows it.
+/// A running `portscan serve`, as a client on the network sees it.
 pub struct Site {
     base: String,
     agent: ureq::Agent,
 }
 
 impl Site {
-    /// The one at `http://ADDRESS[:PORT]`, which takes so long at most to answer.
+    /// Makes the client for `http://ADDRESS[:PORT]`, with this time limit for an answer.
     pub fn new(base: String, patience: Duration) -> Self {
         Self { base, agent: agent(patience) }
     }
@@ -50,7 +50,7 @@ impl Site {
         self.try_get(path).unwrap_or_else(|e| panic!("GET {}{path}: {e}", self.base))
     }
 
-    /// Writes something, as somebody on its own machine may without a token.
+    /// Sends a PATCH, as a client on the appliance's machine may without a token.
     pub fn patch(&self, path: &str, body: &Value) -> Answer {
         self.answered(self.agent.patch(format!("{}{path}", self.base)), body)
     }
@@ -74,21 +74,21 @@ impl Site {
         Answer { status: response.status().as_u16(), body }
     }
 
-    /// Writes something to one that may be off.
+    /// The same for an appliance that may be off.
     pub fn try_patch(&self, path: &str, body: &Value) -> Result<Answer, ureq::Error> {
         let request = self.agent.patch(format!("{}{path}", self.base)).content_type("application/json");
         let mut response = request.send(body.to_string())?;
         Ok(Answer { status: response.status().as_u16(), body: response.body_mut().read_to_string()? })
     }
 
-    /// Asks for a path of one that may be off.
+    /// Requests a path of an appliance that may be off.
     pub fn try_get(&self, path: &str) -> Result<Answer, ureq::Error> {
         let mut response = self.agent.get(format!("{}{path}", self.base)).call()?;
         let body = response.body_mut().with_config().limit(LONGEST).read_to_string()?;
         Ok(Answer { status: response.status().as_u16(), body })
     }
 
-    /// The open ports that it serves for a device; `None` while it knows of none.
+    /// Returns the served open ports of a device; `None` before it has a result.
     pub fn open_ports(&self, mac: &str) -> Option<Ports> {
         self.get(&format!("/portscan/{mac}/json")).open_ports()
     }
@@ -98,7 +98,7 @@ impl Site {
         serde_json::from_value(self.get("/portscan/json").json()["macs"].clone()).expect("a list of texts")
     }
 
-    /// The devices of which all ports that are to be scanned have been.
+    /// Returns the devices with a complete result.
     pub fn complete_macs(&self) -> Vec<String> {
         let hosts: Vec<Value> = serde_json::from_value(self.get("/v1/hosts").json()).expect("a list");
         let complete = hosts.iter().filter(|host| host["scanned"]["complete"] == Value::Bool(true));
@@ -121,7 +121,7 @@ impl Site {
     }
 }
 
-/// A client that takes every answer as it is.
+/// An HTTP client that treats no status as an error.
 pub fn agent(patience: Duration) -> ureq::Agent {
     ureq::Agent::config_builder()
         .http_status_as_error(false)

@@ -1,4 +1,4 @@
-//! Debian's nginx as what encrypts for a receiver of alerts behind it.
+//! Debian's nginx as a TLS proxy in front of a receiver of alerts.
 
 use std::path::PathBuf;
 
@@ -38,7 +38,7 @@ impl TlsFront {
         self.home.path().join("ca.pem")
     }
 
-    /// Where it has this certificate: `server`, `expired` or `misnamed`.
+    /// Returns the address with this certificate: `server`, `expired` or `misnamed`.
     pub fn url(&self, certificate: &str) -> String {
         let (_, port) = PORTS.into_iter().find(|(name, _)| *name == certificate).expect("one of those");
         format!("https://127.0.0.1:{port}")

@@ -1,5 +1,5 @@
-//! Which users there are beside root. In a user namespace of one's own (`unshare --map-root-user`, `make test`)
-//! there may be none: the kernel knows no other number there.
+//! Determines which users exist besides root. A user namespace (`unshare --map-root-user`, `make test`) may have no
+//! others: the kernel knows no other numbers there.
 
 use std::{
     fs,
@@ -10,9 +10,9 @@ use std::{
 /// The users that a test may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Users {
-    /// Root and others, of which these are two.
+    /// Root and these two others.
     Many { service: u32, passer_by: u32 },
-    /// Root, and root alone.
+    /// Only root.
     RootAlone,
 }
 

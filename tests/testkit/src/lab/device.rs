@@ -1,4 +1,4 @@
-//! One simulated device of the lab: its manners, in frames.
+//! One simulated device of the lab: translates between its behaviour and frames.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use crate::{
     scenario::{Host, Station},
 };
 
-/// What a device wants sent, and when.
+/// A frame that a device sends, and when.
 pub(super) type Due = (Moment, Vec<u8>);
 
 /// ICMP codes of "destination unreachable" (RFC 792, RFC 1812).
@@ -125,7 +125,7 @@ impl Device {
         Some((self.manners.answers(at)?, self.frame(segment, answer)))
     }
 
-    /// Answers come from who the device is, not from whom the segment was sent to.
+    /// Answers come from the device's own MAC and address, not from those that the segment was sent to.
     fn frame(&self, segment: &Segment<'_>, answer: Answer) -> Vec<u8> {
         wire::segment(&Segment { to: self.station, ..*segment }, answer)
     }

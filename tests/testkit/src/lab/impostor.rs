@@ -1,4 +1,4 @@
-//! A machine that says by ARP that addresses without a device are its own, each time with another MAC.
+//! A machine that claims addresses without a device by ARP, each time with another MAC.
 
 use std::{net::Ipv4Addr, os::fd::AsRawFd, time::Duration};
 
@@ -43,7 +43,7 @@ pub fn claim_addresses(claimed: Ipv4Net, goes_on: impl Fn() -> bool) {
     }
 }
 
-/// A MAC of the range that anybody may make up.
+/// A locally administered MAC.
 fn invent(rng: &mut Rng) -> Mac {
     let [a, b, c, d, ..] = rng.u64(..).to_be_bytes();
     Mac::new([6, 0, a, b, c, d])

@@ -1,4 +1,4 @@
-//! A host that is a kernel of its own: the fastest there is, and nothing simulated.
+//! A host that is a real kernel, not a simulation, and so the fastest one.
 //!
 //! The responder answers some 10,000 SYNs a second, fewer than a scanner can send. Here the far end of the
 //! wire has an address and listeners instead, and Linux refuses every other port by itself.
@@ -40,7 +40,7 @@ impl KernelHost {
         Self::settle(open, None).0
     }
 
-    /// The same; its UDP port is the test's to speak from.
+    /// The same; the test may send from its UDP port.
     pub fn enter_speaking(open: &Ports, port: u16) -> (Self, UdpSocket) {
         let (host, socket) = Self::settle(open, Some(port));
         (host, socket.expect("it was asked for"))
@@ -59,15 +59,15 @@ impl KernelHost {
             connection.recv().expect("the caller lays the wire");
             namespace::settle_far_end(HOST, MAC);
             let listen = |port| TcpListener::bind((HOST.addr(), port)).expect("a free port");
-            // Nobody accepts: the backlog of 128 connections is more than any scanner makes.
+            // Connections are not accepted: the backlog of 128 is more than any scanner makes.
             let _listeners: Vec<TcpListener> = ports.iter().map(listen).collect();
             let chatter = UdpSocket::bind((HOST.addr(), 0)).expect("a free port");
             chatter.set_broadcast(true).expect("leave to broadcast");
             // A socket stays in the network that it was made in, wherever it goes.
             let bind = |port| UdpSocket::bind((HOST.addr(), port)).expect("a free port");
             listening.send(speaking.map(bind)).expect("the caller waits");
-            // No LAN is ever quite silent; masscan, which reads in blocks, sees its last answers only when
-            // something else arrives. To the discard port (RFC 863): nobody answers a broadcast.
+            // No LAN is completely silent: masscan, which reads in blocks, sees its last answers only when something
+            // else arrives. The packets go to the discard port (RFC 863), where a broadcast gets no answer.
             while left.recv_timeout(CHATTER) == Err(RecvTimeoutError::Timeout) {
                 chatter.send_to(&[], (HOST.broadcast(), 9)).expect("the wire is there");
             }

@@ -8,10 +8,10 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `namespace` | namespaces and the wire |
-//! | `turn` | who has the machine's cores |
+//! | `turn` | which test has the machine's cores |
 //! | `responder` | the thread and its socket |
-//! | `kernel` | instead of the thread: a host that is a kernel |
-//! | `switch` | several of them, that talk to each other |
+//! | `kernel` | instead of the thread: a host that is a real kernel |
+//! | `switch` | several such hosts, which talk to each other |
 //! | `world` | all devices and the frames under way; no I/O |
 //! | `device` | one device: its manners in frames |
 //! | `impostor` | a machine that claims addresses that are not its own |
@@ -148,13 +148,13 @@ impl Lab {
         open.iter().flat_map(Ports::iter).chain(1..=last).collect()
     }
 
-    /// What a scan of these ports is right to find: [`Lab::truth`] among them.
+    /// Returns what a scan of these ports must find: [`Lab::truth`] among them.
     pub fn truth_among(&self, scanned: &Ports) -> BTreeMap<Ipv4Addr, Ports> {
         let seen = |open: Ports| open.iter().filter(|&port| scanned.contains(port)).collect();
         self.truth().into_iter().map(|(address, open)| (address, seen(open))).collect()
     }
 
-    /// What was tried at addresses that no device has.
+    /// Returns the attempts at addresses that no device has.
     pub fn outside(&self) -> Outside {
         self.settle();
         self.responder.shared().world.outside.clone()
@@ -166,18 +166,18 @@ impl Lab {
         self.responder.shared().world.multicasts
     }
 
-    /// How often anybody was asked for by ARP.
+    /// Returns the number of ARP requests.
     pub fn arp_requests(&self) -> u64 {
         self.settle();
         self.responder.shared().world.arp_requests
     }
 
-    /// What a scan may do to its hosts at most.
+    /// Returns the bounds of what a scan may do to its hosts.
     pub fn bound(&self) -> Bound {
         self.bound
     }
 
-    /// What troubles the scanner's machine.
+    /// Returns the faults of the scanner's machine.
     pub fn machine(&self) -> Machine {
         self.machine
     }
@@ -194,8 +194,8 @@ impl Lab {
         if self.responder.shared().buffer >= 16 << 20 { 10_000 } else { 6_000 }
     }
 
-    /// Returns when every frame that was sent before has been seen by its device, and what the scanner's kernel had
-    /// to say to the answer. Panics if the lab lost a frame, for then its numbers mean nothing.
+    /// Returns once every frame that was sent before has reached its device, and the scanner's kernel has reacted to
+    /// the answer. Panics if the lab lost a frame, because then its numbers mean nothing.
     pub fn settle(&self) {
         self.pass_marker();
         let longest = self.now() + LONGEST_WAY;
@@ -214,8 +214,8 @@ impl Lab {
         assert!(seen, "the lab's responder is stuck: a marker was not seen in {PATIENCE:?}");
     }
 
-    /// Returns when frames arrive at all. A link that was raised drops them in silence until the kernel has given it
-    /// a queue, for which it takes up to a second where other links come and go.
+    /// Returns once frames arrive. A new link silently drops frames until the kernel has given it a queue, which
+    /// takes up to a second if other links come and go.
     fn wait_for_link(&self) {
         let deadline = self.now() + PATIENCE;
         while !self.is_seen(self.mark(), Duration::from_millis(100)) {
@@ -302,7 +302,7 @@ impl Host<'_> {
         self.change(|world| world.devices[self.index].manners.close(port));
     }
 
-    /// Tells everybody where it is, as devices do now and then.
+    /// Announces itself, as devices do now and then.
     pub fn announce(self) {
         let now = self.lab.now();
         self.change(|world| world.announce(now, self.index));
@@ -323,7 +323,7 @@ impl Host<'_> {
 
     fn change(self, change: impl FnOnce(&mut World)) {
         change(&mut self.lab.responder.shared().world);
-        // What was sent before the change was still answered as before; and the thread wakes up.
+        // Packets that were sent before the change are answered as before; this also wakes the thread.
         self.lab.settle();
     }
 }

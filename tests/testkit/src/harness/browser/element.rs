@@ -1,10 +1,10 @@
-//! What is on a page, by what it is to those who use it: its role and its name (<https://www.w3.org/TR/accname-1.2/>).
+//! Elements of a page, found as users perceive them: by role and name (<https://www.w3.org/TR/accname-1.2/>).
 
 use serde_json::{Value, json};
 
 use super::Browser;
 
-/// Something on a page.
+/// An element of a page.
 pub struct Element<'a> {
     browser: &'a Browser,
     /// Chromium's number of it.
@@ -12,12 +12,12 @@ pub struct Element<'a> {
     name: String,
 }
 
-/// Where something is looked for: on the page, or within a part of it.
+/// The scope of a search for elements: the page, or a part of it.
 pub trait Scope {
-    /// Who looks, and from which node on.
+    /// The browser, and the node at which the search begins.
     fn root(&self) -> (&Browser, u64);
 
-    /// All that have this role, as they are on the page, none that is hidden.
+    /// Returns all visible elements with this role, in the order of the page.
     fn all(&self, role: &str) -> Vec<Element<'_>> {
         let (browser, root) = self.root();
         let found = browser.tell("Accessibility.queryAXTree", &json!({"backendNodeId": root, "role": role}));
@@ -29,13 +29,13 @@ pub trait Scope {
         found.filter(|node| node["ignored"] == false).filter_map(element).collect()
     }
 
-    /// The first of this role whose name is, or contains, this; waits until it is there.
+    /// Waits for the first element with this role whose name is, or contains, this text.
     fn find(&self, role: &str, name: &str) -> Element<'_> {
         let (browser, _) = self.root();
         browser.wait_until(&format!("there is a {role} {name:?}"), || self.look_for(role, name))
     }
 
-    /// The same, if it is there now.
+    /// Returns that element if it is present now.
     fn look_for(&self, role: &str, name: &str) -> Option<Element<'_>> {
         let mut found = self.all(role);
         let at = found.iter().position(|element| element.name == name);
@@ -43,8 +43,8 @@ pub trait Scope {
         Some(found.swap_remove(at))
     }
 
-    /// The first of this role in which all these can be read; waits until it is there. For what takes no name from
-    /// its content, as a table's row. Where a line ends is the browser's affair.
+    /// Waits for the first element with this role that shows all of these texts. For elements that take no name from
+    /// their content, such as a table row. Line breaks do not matter.
     fn find_reading(&self, role: &str, texts: &[&str]) -> Element<'_> {
         let (browser, _) = self.root();
         let reads = |element: &Element| {
@@ -78,7 +78,7 @@ impl Element<'_> {
         &self.name
     }
 
-    /// What can be read in it; nothing, if it is gone by now.
+    /// Returns the visible text of the element; empty if it is gone.
     pub fn text(&self) -> String {
         let node = json!({"backendNodeId": self.node});
         let Some(object) = self.browser.try_tell("DOM.resolveNode", &node) else { return String::new() };
@@ -91,7 +91,7 @@ impl Element<'_> {
         text["result"]["value"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// Clicks into its middle: whatever lies over it there is what is hit.
+    /// Clicks into its middle; an element above it there would get the click.
     pub fn click(&self) {
         let node = json!({"backendNodeId": self.node});
         self.browser.tell("DOM.scrollIntoViewIfNeeded", &node);
@@ -104,7 +104,7 @@ impl Element<'_> {
         }
     }
 
-    /// Writes a text in the place of what is in it.
+    /// Replaces its content by a text.
     pub fn write(&self, text: &str) {
         self.browser.tell("DOM.focus", &json!({"backendNodeId": self.node}));
         self.browser.script("document.activeElement.select?.()");
