@@ -1,4 +1,4 @@
-//! The scanners: how they are started, and what they say they found.
+//! The scanners: how they are started, and what they report.
 
 use std::{
     fmt,
@@ -16,7 +16,7 @@ use testkit::{
 
 use crate::timed::Report;
 
-/// Who scans.
+/// A scanner under test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Contestant {
     #[value(name = "portscan-T3")]
@@ -45,7 +45,7 @@ pub enum Contestant {
     SynFloor,
 }
 
-/// Where a contestant finds itself.
+/// The environment of a run.
 pub struct Place<'a> {
     pub hosts: &'a [(Ipv4Addr, Mac)],
     pub portscan: &'a Path,
@@ -68,7 +68,7 @@ impl Contestant {
             .arg(program)
             .args(self.arguments(place))
             .current_dir(place.home)
-            // No configuration of this machine's, nor a variable that portscan heeds.
+            // Without this machine's configuration, and without the variables that portscan reads.
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", place.home)
@@ -105,7 +105,7 @@ impl Contestant {
         std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
     }
 
-    /// All ports, nothing looked up, nothing but the ports asked, and the result on standard output.
+    /// All ports, no look-ups, no probes of anything else, and the result on standard output.
     fn arguments(self, place: &Place<'_>) -> Vec<String> {
         let (fixed, hosts): (&str, String) = match self {
             Self::PortscanT3 => ("scan -T3 -n --json -p-", list(place)),
@@ -120,8 +120,8 @@ impl Contestant {
                 "--no-config --no-banner --scripts none -g -b 4500 -t 1500 --range 1-65535",
                 format!("-a {}", joined(place, ",")),
             ),
-            // It has a network stack of its own, which asks for a router even where none is needed: the
-            // host itself serves as one, so it takes one host at a time.
+            // masscan has its own network stack, which requires a router even if none is needed. The host itself
+            // serves as the router, so only one host can be scanned.
             Self::Masscan => (
                 "-p1-65535 --rate 5000 --wait 3 --adapter lan0 --adapter-ip 10.77.0.1 -oL -",
                 format!("--router-mac {} {}", place.hosts[0].1.to_lower(), joined(place, " ")),
@@ -144,7 +144,7 @@ impl Contestant {
                 outputs::portscan(&serde_json::from_str(printed).expect("a JSON document"))
             }
             Self::NmapConnect | Self::NmapSyn | Self::NmapSynT5 => outputs::nmap(printed),
-            // What the floor prints is RustScan's, for it has nothing better to say.
+            // The floor prints RustScan's format.
             Self::RustScan | Self::Floor | Self::SynFloor => outputs::rustscan(printed),
             Self::Masscan => outputs::masscan(printed),
         }

@@ -7,7 +7,7 @@ use std::{
 
 use testkit::report::{Results, splice};
 
-/// What earlier runs have left.
+/// Returns the results of earlier runs.
 pub fn read() -> Results {
     let path = file("benches/results.json");
     if !path.exists() {
@@ -16,7 +16,7 @@ pub fn read() -> Results {
     serde_json::from_str(&text(&path)).unwrap_or_else(|e| panic!("{}: {e}; remove it", path.display()))
 }
 
-/// Writes all three files anew.
+/// Rewrites all three files.
 pub fn write(results: &Results) {
     let json = serde_json::to_string_pretty(results).expect("plain values");
     put(&file("benches/results.json"), &format!("{json}\n"));

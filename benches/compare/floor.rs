@@ -1,7 +1,7 @@
-//! The least that a scan by connecting costs: one thread, one epoll, a window, and no thought about anything.
+//! The minimal cost of a scan by connects: one thread, one epoll, a window, and no decisions.
 //!
-//! It asks every port once, in order, and closes after a second at the latest. What a scanner spends above
-//! this is what its care costs. No recipe: it finds what a lossless, patient host has, and no more.
+//! It probes every port once, in order, and closes each socket after a second at the latest. What a scanner needs
+//! beyond this is the cost of its care. It is no recommendation: it finds only what a lossless, patient host has.
 
 use std::{collections::VecDeque, io, net::Ipv4Addr, process::ExitCode, time::Duration};
 

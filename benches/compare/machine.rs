@@ -1,4 +1,4 @@
-//! What it was measured on.
+//! The machine of the measurements.
 
 use std::{fs, num::NonZeroUsize, thread};
 

@@ -1,14 +1,14 @@
-//! `make bench`: portscan beside its peers, in the lab, all ports, every one on the same hosts and in turn.
+//! `make bench`: compares portscan with other scanners in the lab. Each scans all ports of the same hosts, in turn.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `target` | the hosts to scan, and the network that each run gets for itself |
-//! | `contestant` | the scanners, how they are started, what they say they found |
+//! | `contestant` | the scanners, how they are started, what they report |
 //! | `timed` | one command, its time, processor and memory |
 //! | `floor` | the least that a scan by connecting costs |
 //! | `syn_floor` | the least that a scan by SYNs costs |
 //! | `files` | where the tables are kept |
-//! | `machine` | what it was measured on |
+//! | `machine` | the machine of the measurements |
 //!
 //! Two cores carry the scanner and its LAN, as everywhere in the tests: compare figures of one run with each
 //! other, not with those of another machine.
@@ -33,7 +33,7 @@ mod timed;
 use contestant::Contestant;
 use target::Target;
 
-/// Measures portscan beside its peers, in networks of its own; nothing else is ever scanned.
+/// Compares portscan with other scanners, in networks of its own; nothing else is scanned.
 #[derive(Parser)]
 struct Arguments {
     #[command(subcommand)]
@@ -41,10 +41,10 @@ struct Arguments {
     /// What to scan
     #[arg(long, value_delimiter = ',', default_value = "near,wifi,silent,limited,gadget")]
     targets: Vec<Target>,
-    /// Who scans [default: all that the target is for]
+    /// The scanners [default: all that the target is for]
     #[arg(long, value_delimiter = ',')]
     contestants: Vec<Contestant>,
-    /// How often each of them does
+    /// The number of runs of each
     #[arg(long, default_value = "3")]
     runs: usize,
     /// The binary to measure
@@ -53,12 +53,12 @@ struct Arguments {
     /// Renew benches/results.json, benches/RESULTS.md and docs/performance.md; otherwise only print
     #[arg(long, conflicts_with = "contestants")]
     write: bool,
-    /// What cargo says to every bench
+    /// What cargo passes to every benchmark
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// What it is when it starts itself.
+/// The internal subcommands, with which it starts itself.
 #[derive(Subcommand)]
 enum Role {
     #[command(hide = true)]
@@ -80,7 +80,7 @@ fn main() -> ExitCode {
     let mut results = if arguments.write { files::read() } else { Results::default() };
     for &target in &arguments.targets {
         results.0.insert(target.to_string(), measure(target, &arguments));
-        // After every target: what takes hours should not be lost to a power cut.
+        // After every target, because the runs take hours and must not be lost in a power cut.
         if arguments.write {
             files::write(&results);
         }
@@ -91,7 +91,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Every contestant in turn, and all that again.
+/// Runs every scanner in turn, and repeats that.
 fn measure(target: Target, arguments: &Arguments) -> Section {
     let contestants = match &arguments.contestants[..] {
         [] => target.contestants(),
@@ -121,7 +121,7 @@ fn measure(target: Target, arguments: &Arguments) -> Section {
                     continue;
                 }
                 Ok(None) => "not installed",
-                // It has said why.
+                // The process has reported why.
                 Err(_) => "could not be measured",
             };
             println!("{target} {run}: {name} {why}");

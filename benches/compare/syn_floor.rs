@@ -1,8 +1,8 @@
-//! The least that a scan by SYNs costs: one thread, one packet socket, batches, and no thought about anything.
+//! The minimal cost of a scan by SYNs: one thread, one packet socket, batches, and no decisions.
 //!
-//! It sends a SYN to every port, in order, reads what comes back, and asks once more what stayed silent. What a scanner
-//! spends above this is what its care costs. No recipe: nothing is paced, nothing is checked, and it finds what a
-//! lossless, patient host has.
+//! It sends a SYN to every port, in order, reads what comes back, and asks once more what stayed silent. What a
+//! scanner needs beyond this is the cost of its care. It is no recommendation: nothing is paced or checked, and it
+//! finds only what a lossless, patient host has.
 
 use std::{
     array,

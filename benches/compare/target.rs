@@ -1,4 +1,5 @@
-//! The hosts to scan, and the network that every run gets for itself: nobody remembers the one before.
+//! The hosts to scan, and the network of each run: it is new each time, so that no host keeps state from an earlier
+//! run.
 
 use std::{
     collections::BTreeMap,
@@ -32,19 +33,19 @@ pub enum Target {
     Limited,
     /// One that reboots for 5 s above 60 SYNs in 100 ms; 2 open
     Gadget,
-    /// One that does above 45; 2 open
+    /// One that reboots above 45 SYNs in 100 ms; 2 open
     #[value(name = "gadget-45")]
     Gadget45,
     /// 60 devices of all these kinds
     Mixed,
 }
 
-/// What one run came to.
+/// The result of one run.
 pub struct Measured {
     pub run: Run,
     /// Open ports that are there.
     pub there: u32,
-    /// It was stopped.
+    /// Whether the run was stopped.
     capped: bool,
 }
 
@@ -83,7 +84,7 @@ impl Target {
                 C::RustScan,
                 C::Masscan,
             ],
-            // What portscan does unless told otherwise was made for these.
+            // portscan's defaults were made for these.
             Self::Gadget | Self::Gadget45 => &[
                 C::PortscanT3,
                 C::PortscanT4,
@@ -102,7 +103,7 @@ impl Target {
         if self == Self::Mixed { 1800 } else { 600 }
     }
 
-    /// What it is, in a line.
+    /// Describes the target in one line.
     pub fn about(self) -> String {
         let value = self.to_possible_value().expect("none is hidden");
         value.get_help().map(ToString::to_string).unwrap_or_default()
@@ -166,7 +167,7 @@ impl Network {
         }
     }
 
-    /// Has a host announce itself now and then while something is done: see [`KernelHost`]'s chatter.
+    /// Makes a host announce itself now and then while a closure runs: see [`KernelHost`]'s chatter.
     fn while_it_chatters<T>(&self, done: impl FnOnce() -> T) -> T {
         let Self::Lab(lab) = self else { return done() };
         let (ended, end) = mpsc::channel::<()>();

@@ -26,7 +26,7 @@ use nix::{
 use portscan::clock::{Clock, SystemClock};
 use serde::{Deserialize, Serialize};
 
-/// As many open files as any contestant wants: `RustScan` asks for 4500 at once.
+/// The limit of open files, enough for every scanner: `RustScan` opens 4500 at once.
 const OPEN_FILES: u64 = 8192;
 
 /// What to measure.
@@ -40,12 +40,12 @@ pub struct Order {
     command: Vec<String>,
 }
 
-/// What it took.
+/// The resources that it took.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
-    /// Killed when the patience was at its end.
+    /// Whether it was killed at the time limit.
     pub capped: bool,
-    /// Ended by itself and well.
+    /// Whether it ended by itself and with success.
     pub success: bool,
     /// Seconds from start to end.
     pub wall: f64,
@@ -55,7 +55,7 @@ pub struct Report {
     pub peak: i64,
 }
 
-/// Runs the command to its end, or to the end of the patience.
+/// Runs the command to its end, or to the time limit.
 pub fn run(order: &Order) -> ExitCode {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("reading the limit of open files");
     setrlimit(Resource::RLIMIT_NOFILE, OPEN_FILES.min(hard), hard).expect("lowering one's own limit");
@@ -74,7 +74,7 @@ pub fn run(order: &Order) -> ExitCode {
         }
         capped
     });
-    // Not reaped: until the watch has ended the pid is nobody else's.
+    // Not reaped, so that no other process gets the pid before the watch has ended.
     waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).expect("waiting for the child");
     let wall = clock.now().since_start();
     // The watch may be gone already: then it has killed the child.

@@ -1,5 +1,5 @@
-//! What it costs to tell where a large network is not as it should be: 10,000 devices with ten open ports each,
-//! of which nothing is expected yet, after one scan and after several.
+//! The cost of computing the differences of a large network: 10,000 devices with ten open ports each, without
+//! expectations, after one scan and after several.
 
 use criterion::{Criterion, criterion_group};
 use futures_util::future::join_all;
@@ -51,7 +51,7 @@ async fn scan(store: &Store) {
         let (recorded, flushed) = tokio::join!(records, store.flush());
         recorded.into_iter().chain([flushed]).for_each(Result::unwrap);
     }
-    // Committed when told to, as all else.
+    // Commits only when flushed, like everything else here.
     let (ended, flushed) = tokio::join!(store.end_scan(scan, ScanStatus::Complete), store.flush());
     ended.and(flushed).unwrap();
 }

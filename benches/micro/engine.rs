@@ -1,7 +1,7 @@
-//! The engine's share of a probe: deciding it and taking its answer, in virtual time, nothing else running. The heap of
-//! answers under way is in the figure: some 50 ns of it.
+//! The engine's cost per probe: deciding it and handling its reply, in virtual time. The figure includes the heap of
+//! pending replies, some 50 ns.
 //!
-//! And what pacing costs: the processor's time for a paced probe and for an unpaced one, with real sockets.
+//! Also the cost of pacing: the processor time of a paced and of an unpaced probe, with real sockets.
 
 use std::{
     cmp::Reverse, collections::BinaryHeap, net::Ipv4Addr, num::NonZeroUsize, process::Command, thread,
@@ -49,7 +49,7 @@ fn scans(criterion: &mut Criterion) {
     }
 }
 
-/// Scans all ports of a host of which all others answer as usual; tells how many probes that took.
+/// Scans all ports of a host on which all but one answer with `usual`; returns how many probes that took.
 fn scan(usual: Outcome, seed: u64) -> u64 {
     let mut engine = Engine::new(Bounds { in_flight: 4096, silent: None, full: false }, seed);
     let mut now = Moment::ZERO;

@@ -1,4 +1,4 @@
-//! `make bench-micro`: what the parts cost that every probe and every finished host go through.
+//! `make bench-micro`: the cost of the code that every probe and every finished host passes through.
 
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot be made fails")]
 #![allow(clippy::print_stdout, reason = "it prints what it measures")]

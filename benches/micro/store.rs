@@ -18,7 +18,7 @@ use tokio::runtime::Runtime;
 const HOSTS: u8 = 32;
 /// Commits when told to.
 const PACE: DiskPace = DiskPace { commit: Duration::from_secs(3600), ..DiskPace::DEFAULT };
-/// How many scans of a device's life are weighed: some months of days.
+/// How many scans of each device are measured: some months of daily scans.
 const SCANS: u16 = 100;
 
 criterion_group! {
@@ -49,7 +49,7 @@ fn hosts(criterion: &mut Criterion) {
     }
 }
 
-/// What one more host costs on disk, the database closed and its log gone.
+/// The disk space of one more host, measured with the database closed and its log removed.
 fn weigh(runtime: &Runtime, changes: bool) -> f64 {
     let dir = tempfile::tempdir().unwrap();
     let size_after = |scans: std::ops::Range<u16>| {
@@ -73,7 +73,7 @@ async fn scan(store: &Store, change: u16) {
     let scan = store.begin_scan("lan", ScanKind::Run, &PortSet::all()).await.unwrap();
     let records = join_all((0..HOSTS).map(|host| store.record(observation(scan, host, change))));
     let ended = store.end_scan(scan, ScanStatus::Complete);
-    // Asked for after all of them: it commits what was asked before.
+    // Requested after all of them, because it commits the earlier requests.
     let (recorded, ended, flushed) = tokio::join!(records, ended, store.flush());
     recorded.into_iter().chain([ended, flushed]).for_each(Result::unwrap);
 }

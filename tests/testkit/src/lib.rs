@@ -4,7 +4,7 @@
 //! | module | contents |
 //! |---|---|
 //! | [`scenario`] | the files under `tests/scenarios`, which describe hosts |
-//! | [`manners`] | what such a host does with what it hears: no packet, no socket, no clock |
+//! | [`manners`] | how such a host reacts to packets: no I/O, no clock |
 //! | [`lab`] | a LAN of such hosts in a network namespace: real kernel, real packets |
 //! | [`harness`] | the real binary, and the programs that it meets: browser, Prometheus, avahi, nginx, a Pi |
 //! | [`report`] | the tables of `make bench` |

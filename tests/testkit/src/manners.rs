@@ -1,8 +1,7 @@
-//! What a device does with what it hears, in whichever world: the lab's frames and the engine's simulation are
-//! both answered from here. No packet, no socket, no clock: moments and ports go in, moments and reactions come
-//! out.
+//! How a device reacts to packets, both in the lab and in the engine's simulation. No packet, no socket, no clock:
+//! moments and ports go in, moments and reactions come out.
 //!
-//! The way to the device takes no time, the way back all of it.
+//! The whole round-trip time is on the way back; the way to the device takes none.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -16,7 +15,7 @@ use crate::{
     scenario::{Behaviour, Burst, Police, Unopened, When},
 };
 
-/// What a port does with a SYN, if it does anything.
+/// The reaction of a port to a SYN, if there is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reaction {
     /// SYN-ACK.
@@ -29,7 +28,7 @@ pub enum Reaction {
     Unreachable,
 }
 
-/// A device's behaviour, and all that it remembers.
+/// A device's behaviour, and its state.
 #[derive(Debug)]
 pub struct Manners {
     behaviour: Behaviour,
@@ -52,7 +51,7 @@ pub struct Manners {
     rng: Rng,
 }
 
-/// What of the scenario's plan is still to come.
+/// The part of the scenario's plan that is still to come.
 #[derive(Debug, Default)]
 struct Schedule {
     vanished: bool,
@@ -66,7 +65,7 @@ struct Awake {
     since: Moment,
 }
 
-/// So many in each second, which the first that is asked for begins.
+/// A limit of events in each second; the first event begins the second.
 #[derive(Debug, Default)]
 struct Ration {
     since: Option<Moment>,
@@ -107,7 +106,7 @@ impl Bucket {
     }
 }
 
-/// A link that is jammed now and then.
+/// A link with bursts of loss.
 #[derive(Debug)]
 struct Jams {
     burst: Burst,
@@ -160,7 +159,7 @@ impl Manners {
         }
     }
 
-    /// What a scan is to find of a port.
+    /// Returns the state that a scan must find for a port.
     pub fn state(&self, port: u16) -> PortState {
         match self.reaction(port) {
             Some(Reaction::Accepts) => PortState::Open,
@@ -204,23 +203,23 @@ impl Manners {
         self.here = true;
     }
 
-    /// When it was last seen to go silent for good.
+    /// When it was last observed to go silent permanently.
     pub fn vanished(&self) -> Option<Moment> {
         self.vanished
     }
 
-    /// Times it fell over.
+    /// The number of its failures.
     pub fn reboots(&self) -> usize {
         self.reboots
     }
 
-    /// A SYN has left for it, whether or not it will be heard.
+    /// Records that a SYN has left for it, even if the SYN will be lost.
     pub fn asked(&mut self, at: Moment) {
         self.syns += 1;
         self.first_syn.get_or_insert(at);
     }
 
-    /// Lets the scenario's plan happen up to now; the MAC of who has just taken over the address.
+    /// Applies the scenario's plan up to now; returns the MAC of a device that has just taken over the address.
     pub fn advance(&mut self, now: Moment) -> Option<Mac> {
         if let Some(plan) = self.behaviour.vanish
             && !self.scheduled.vanished
@@ -249,7 +248,7 @@ impl Manners {
         }
     }
 
-    /// When a packet that arrives now is heard; `None`: never.
+    /// Returns when the device handles a packet that arrives now; `None`: never.
     pub fn hears(&mut self, at: Moment) -> Option<Moment> {
         if !self.here || at < self.silent_until || self.loses(at) {
             return None;
@@ -262,7 +261,7 @@ impl Manners {
         Some(at.max(self.awake.since))
     }
 
-    /// When an answer given at this time arrives; `None`: never.
+    /// Returns when an answer that is sent at this time arrives; `None`: never.
     pub fn answers(&mut self, at: Moment) -> Option<Moment> {
         let jitter = self.behaviour.jitter.mul_f64(self.rng.f64());
         (!self.loses(at)).then_some(at + self.behaviour.rtt + jitter)
@@ -273,7 +272,7 @@ impl Manners {
         self.rng.f64() < self.behaviour.loss || jammed
     }
 
-    /// A SYN arrives from this client (any number that tells attempts apart): what is answered, and when that
+    /// Handles a SYN from this client (any number that tells attempts apart); returns the reaction, and when it
     /// arrives.
     pub fn syn(&mut self, at: Moment, client: u64, port: u16) -> Option<(Moment, Reaction)> {
         if self.bucket.as_mut().is_some_and(|bucket| !bucket.passes(at)) {
@@ -292,7 +291,7 @@ impl Manners {
         if reacts { Some((self.answers(heard)?, reaction)) } else { None }
     }
 
-    /// Falls over if this is one SYN too many.
+    /// Fails if this is one SYN too many.
     fn overloaded(&mut self, at: Moment) -> bool {
         let Some(limit) = self.behaviour.reboot else { return false };
         self.recent_syns.push_back(at);
@@ -310,7 +309,7 @@ impl Manners {
         overloaded
     }
 
-    /// Hears nothing until then.
+    /// Ignores everything until then.
     pub fn silence(&mut self, until: Moment) {
         self.silent_until = until;
     }
@@ -327,12 +326,12 @@ impl Manners {
         accepts
     }
 
-    /// Whether this connection is there.
+    /// Whether this connection exists.
     pub fn holds(&self, client: u64, port: u16) -> bool {
         self.held.contains(&(client, port))
     }
 
-    /// The client has ended its connection.
+    /// Records that the client has ended its connection.
     pub fn release(&mut self, client: u64, port: u16) {
         self.held.remove(&(client, port));
     }

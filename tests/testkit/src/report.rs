@@ -1,4 +1,4 @@
-//! `make bench`, from runs to tables: medians, ratios, and the files that show them. Here, for a benchmark
+//! `make bench`, from runs to tables: medians, ratios, and the files that show them. It is here because a benchmark
 //! (`benches/compare`) has no tests of its own.
 //!
 //! `benches/results.json` keeps every run; `benches/RESULTS.md` and the table of `docs/performance.md` are written from
@@ -13,12 +13,12 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct Results(pub BTreeMap<String, Section>);
 
-/// What was measured on one target, in one go.
+/// The measurements of one target, from one session.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Section {
     /// What the target is.
     pub about: String,
-    /// On what machine, and when.
+    /// The machine and the date.
     pub machine: String,
     /// Open ports that are there.
     pub there: u32,
@@ -26,7 +26,7 @@ pub struct Section {
     pub patience: u64,
     /// In the order in which they were made.
     pub runs: Vec<Run>,
-    /// Who could not be measured, and why.
+    /// The scanners that could not be measured, each with the reason.
     pub absent: BTreeMap<String, String>,
 }
 
@@ -42,13 +42,13 @@ pub struct Run {
     pub peak: i64,
     /// SYNs sent to all hosts, the kernel's retransmits included.
     pub syns: u64,
-    /// Open ports it found, and others that it said were open; `None`: it was stopped before it said any.
+    /// Open ports that it found, and others that it reported as open; `None`: it was stopped before it reported any.
     pub found: Option<(u32, u32)>,
-    /// How often a host fell over.
+    /// How often a host failed.
     pub reboots: usize,
 }
 
-/// What one scanner's runs on one target come to.
+/// The summary of one scanner's runs on one target.
 struct Line<'a> {
     scanner: &'a str,
     wall: f64,
@@ -63,7 +63,7 @@ struct Line<'a> {
     stopped: usize,
 }
 
-/// Whom the others are measured against.
+/// The scanner that the others are compared with.
 const OURS: &str = "portscan-T4";
 
 impl Section {
@@ -95,7 +95,7 @@ impl Section {
         }
     }
 
-    /// The whole table, and what is to be known about it.
+    /// Writes the whole table with its notes.
     pub fn table(&self) -> String {
         let lines = self.lines();
         let ours = lines.iter().find(|line| line.scanner == OURS);
@@ -138,7 +138,7 @@ impl Line<'_> {
         if self.stopped > 0 { format!("> {patience}") } else { format!("{:.2}", self.wall) }
     }
 
-    /// Time, and whatever else is not as it should be.
+    /// Formats the time, and what went wrong.
     fn cell(&self, section: &Section) -> String {
         let mut cell = format!("{} s", self.time(section.patience));
         match self.found {
@@ -219,7 +219,7 @@ impl Results {
     }
 }
 
-/// The text with what stands between the markers replaced; `None`: it has no such markers.
+/// Replaces the text between the markers; `None`: there are no such markers.
 pub fn splice(text: &str, body: &str) -> Option<String> {
     const BEGIN: &str = "<!-- make bench writes from here -->\n";
     const END: &str = "<!-- to here -->\n";

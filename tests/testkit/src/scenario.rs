@@ -80,7 +80,7 @@ impl Default for Lan {
     }
 }
 
-/// How often any one host may reboot under a scan.
+/// How often one host may reboot during a scan.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Bound {
@@ -89,13 +89,13 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// The bound that holds for a scan that paces itself, and for one that presses on.
+    /// The bounds for paced scans and for unpaced ones.
     pub fn reboots(self, is_paced: bool) -> usize {
         if is_paced { self.reboots } else { self.pressed }
     }
 }
 
-/// What troubles the scanner's own machine.
+/// The faults of the scanner's own machine.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Machine {
@@ -103,7 +103,7 @@ pub struct Machine {
     pub no_port: Option<NoPort>,
 }
 
-/// EADDRNOTAVAIL, so often and for so long. In the lab a test takes the ports itself (`tests/limits.rs`).
+/// EADDRNOTAVAIL, with this share and duration. In the lab a test occupies the ports itself (`tests/limits.rs`).
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NoPort {
@@ -112,7 +112,7 @@ pub struct NoPort {
     pub lasts: Duration,
 }
 
-/// One `[[host]]`: who they are, and how each of them behaves.
+/// One `[[host]]`: the addresses of its hosts, and their behaviour.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Group {
@@ -152,25 +152,25 @@ pub struct Behaviour {
     pub absent: bool,
 }
 
-/// What a port that is not open does.
+/// The reaction of a port that is not open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Unopened {
     /// RST.
     #[default]
     Closed,
-    /// Nothing.
+    /// No reaction.
     Filtered,
     /// ICMP "administratively prohibited" from the host.
     Rejected,
     /// ICMP "host unreachable" from the router.
     Unreachable,
-    /// All are open: what a SYN proxy looks like.
+    /// All ports are open, as behind a SYN proxy.
     Open,
 }
 
-/// Losses that come together, after chance times with these means. They are counted in time, not in packets as
-/// Gilbert did: what jams a channel does not wait for a scanner that has become careful.
+/// Bursts of loss, at random times with these means. They are measured in time, not in packets as in Gilbert's model:
+/// a jammed channel does not wait for a scanner that has slowed down.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Burst {
@@ -180,7 +180,7 @@ pub struct Burst {
     pub lasts: Duration,
 }
 
-/// A token bucket: what a router's guard against floods of SYNs lets through. The rest is dropped.
+/// A token bucket: a router's protection against SYN floods, which drops what exceeds it.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Police {
@@ -197,7 +197,7 @@ pub struct Reboot {
     pub silent: Duration,
 }
 
-/// Power saving: what comes while asleep is answered `delay` and up to `jitter` later.
+/// Power saving: a packet that arrives while the device sleeps is answered after `delay` and up to `jitter`.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Wake {
@@ -209,7 +209,7 @@ pub struct Wake {
     pub idle: Duration,
 }
 
-/// Gone, ARP too.
+/// Disappears, for ARP too.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Vanish {
@@ -358,7 +358,7 @@ mod tests {
                 let hosts = Scenario::load(&name).hosts();
                 let addresses: HashSet<_> = hosts.iter().map(|host| host.station.ip).collect();
                 let stations: HashSet<_> = hosts.iter().map(|host| host.station.mac.to_string()).collect();
-                // But for the one that is about a station that answers for many.
+                // Except for the scenario of a station that answers for many.
                 let own = if name == "proxy-arp" { 3 } else { hosts.len() };
                 assert_eq!((addresses.len(), stations.len()), (hosts.len(), own), "{name}");
                 format!("{name} {}", hosts.len())

@@ -38,7 +38,7 @@ impl TlsFront {
         self.home.path().join("ca.pem")
     }
 
-    /// Returns the address with this certificate: `server`, `expired` or `misnamed`.
+    /// Returns the URL with this certificate: `server`, `expired` or `misnamed`.
     pub fn url(&self, certificate: &str) -> String {
         let (_, port) = PORTS.into_iter().find(|(name, _)| *name == certificate).expect("one of those");
         format!("https://127.0.0.1:{port}")

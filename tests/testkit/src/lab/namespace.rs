@@ -1,4 +1,4 @@
-//! A network and a mount namespace for the calling thread, with a wire to nowhere in it.
+//! A network and a mount namespace for the calling thread, with a wire to a namespace without a kernel that answers.
 
 use std::{fs, path::Path, process::Command};
 
@@ -23,10 +23,10 @@ pub const SCANNER: Mac = Mac::new([2, 0, 0, 0, 0xff, 1]);
 
 /// Moves the calling thread, and what it will start, into namespaces of its own.
 ///
-/// A thread may do so alone; threads and processes that exist already stay where they are.
+/// Only the calling thread moves; existing threads and processes stay where they are.
 pub fn enter() {
     unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).unwrap_or_else(|e| panic!("{}", remedy(e)));
-    // What is mounted here is nobody else's business.
+    // Mounts in here must not propagate to other namespaces.
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(None::<&str>, "/", None::<&str>, private, None::<&str>).expect("making mounts private");
     ip(&["link", "set", "lo", "up"]);
@@ -46,7 +46,7 @@ pub fn enter_far_end() -> Pid {
     gettid()
 }
 
-/// Lays the wire from here to the namespace of that thread.
+/// Creates the wire from here to the namespace of that thread.
 pub fn lay_wire(scanner: Ipv4Net, far_end: Pid) {
     let (mac, far_end) = (SCANNER.to_lower(), far_end.to_string());
     ip(&[
@@ -78,20 +78,20 @@ pub fn settle_far_end(address: Ipv4Net, mac: Mac) {
     ip(&["link", "set", FAR_END, "address", &mac.to_lower(), "up"]);
 }
 
-/// Puts another text in the place of a file, for the calling thread and what it will start; the file's owner notices
-/// nothing. The text must stay where it is as long.
+/// Mounts another text over a file, for the calling thread and what it starts; the file itself does not change. The
+/// text's file must stay in place for as long.
 pub fn replace(file: &str, with: &Path) {
     let with = with.canonicalize().expect("the text is there");
     mount(Some(&with), file, None::<&str>, MsFlags::MS_BIND, None::<&str>)
         .unwrap_or_else(|e| panic!("replacing {file}: {e}"));
 }
 
-/// Has the scanner's kernel look for its neighbours anew.
+/// Clears the neighbour table of the scanner's kernel.
 pub fn forget_neighbours() {
     ip(&["neigh", "flush", "dev", INTERFACE]);
 }
 
-/// Router solicitations and the like are not the scanner's doing.
+/// Router solicitations and the like do not come from the scanner.
 fn silence_ipv6(interface: &str) {
     let setting = format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6");
     if fs::exists(&setting).unwrap_or(false) {

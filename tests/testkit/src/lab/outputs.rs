@@ -1,4 +1,4 @@
-//! What scanners print, read: the open ports that each says it has found.
+//! Parses the output of scanners: the open ports that each reports.
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
 

@@ -1,7 +1,7 @@
 //! What the scanner did to a host, as seen on the wire.
 //!
-//! Everything is counted where the scanner's frame leaves its machine, with the kernel's receive time
-//! stamp: before loss, whether or not anybody is there to hear it.
+//! Everything is counted where the scanner's frame leaves its machine, with the kernel's receive time stamp: before
+//! loss, whether or not a device receives it.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -12,7 +12,7 @@ use std::{
 use super::wire::{Segment, TcpFlags};
 use crate::{Moment, Ports};
 
-/// How one attempt to connect stands.
+/// The state of one attempt to connect.
 #[derive(Clone, Copy, Debug)]
 struct Attempt {
     sequence: u32,
@@ -40,7 +40,7 @@ pub(super) struct Record {
     payload: u64,
 }
 
-/// What reached one host, or was sent to it.
+/// The packets that reached one host, or were sent to it.
 #[derive(Clone, Debug)]
 pub struct Stats {
     /// SYNs, the kernel's retransmits included.
@@ -61,7 +61,7 @@ pub struct Stats {
     pub left_open: usize,
     /// Octets of data that the scanner wrote.
     pub payload: u64,
-    /// Times the host fell over.
+    /// The number of times that the host rebooted or hung.
     pub reboots: usize,
     pub first_syn: Option<Moment>,
     pub last_syn: Option<Moment>,
@@ -78,7 +78,7 @@ impl fmt::Debug for Attempts {
     }
 }
 
-/// A time in which the lab, and so the machine, did nothing.
+/// A stall: a time in which the lab, and so the machine, did nothing.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stall {
     pub from: Moment,
@@ -89,8 +89,8 @@ impl Stall {
     /// What takes longer than this is one: the lab looks every 20 ms.
     pub(super) const SHORTEST: Duration = Duration::from_millis(100);
 
-    /// Whether a retransmit at this time is the stall's doing: the kernel's timers went on, and fire together before
-    /// any scanner can close its socket.
+    /// Whether a stall caused a retransmit at this time: the kernel's timers went on, and fire together before any
+    /// scanner can close its socket.
     fn explains(self, at: Moment) -> bool {
         (self.from..=self.to + Duration::from_millis(200)).contains(&at)
     }
@@ -156,7 +156,7 @@ impl Record {
         }
     }
 
-    /// Its numbers; the device knows how often it fell over, and the lab when its machine stalled.
+    /// Returns the numbers; the device counts its failures, and the lab records the machine's stalls.
     pub(super) fn stats(&self, reboots: usize, stalls: &[Stall]) -> Stats {
         // Two processors may queue their frames a little out of order.
         let mut syns = self.syns.clone();
@@ -187,9 +187,9 @@ impl Record {
 impl Stats {
     /// The most sockets that the scanner certainly held towards the host at one time.
     ///
-    /// An attempt is held from its first SYN until the scanner's RST or FIN, or until the host's refusal was
-    /// due. Closing a socket that nobody answered sends nothing, so such an attempt is taken to be held for
-    /// `silence`: pass the least time that the scanner waits, and the number is a lower bound of the truth.
+    /// An attempt holds a socket from its first SYN until the scanner's RST or FIN, or until the host's refusal was
+    /// due. Closing a socket without an answer sends nothing, so such an attempt counts for `silence`: pass the least
+    /// time that the scanner waits, and the number is a lower bound.
     pub fn most_half_open(&self, silence: Duration) -> usize {
         let mut ends: Vec<(Moment, i32)> = Vec::with_capacity(self.attempts.0.len() * 2);
         for attempt in &self.attempts.0 {

@@ -94,7 +94,7 @@ impl Responder {
     }
 
     pub(super) fn shared(&self) -> MutexGuard<'_, Shared> {
-        // Whoever panicked has said so; what it left is still worth reading.
+        // The thread that panicked has reported it; its data is still worth reading.
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -138,7 +138,7 @@ fn respond(socket: &OwnedFd, clock: LabClock, shared: &Mutex<Shared>) {
     let mut last = clock.now();
     loop {
         let next = {
-            // Poisoned: the test has failed, and said so.
+            // Poisoned: the test has failed and reported it.
             let Ok(mut shared) = shared.lock() else { return };
             if shared.stop {
                 return;
@@ -157,8 +157,8 @@ fn respond(socket: &OwnedFd, clock: LabClock, shared: &Mutex<Shared>) {
     }
 }
 
-/// The wire's queue may be full for a moment on a busy machine. Nothing is lost but by a scenario's own will, so the
-/// frame waits, and what is behind it.
+/// The wire's queue may be full for a moment on a busy machine. Only a scenario may lose frames, so this frame and
+/// those behind it wait.
 fn deliver(socket: &OwnedFd, frame: &[u8]) {
     while let Err(fault) = send(socket.as_raw_fd(), frame, MsgFlags::empty()) {
         assert_eq!(fault, Errno::ENOBUFS, "sending a frame");
@@ -166,7 +166,7 @@ fn deliver(socket: &OwnedFd, frame: &[u8]) {
     }
 }
 
-/// Takes what has arrived, at most so much that answers do not wait behind questions.
+/// Receives some of the frames that have arrived, few enough that answers do not wait behind requests.
 fn receive(socket: &OwnedFd, clock: LabClock, buffer: &mut [u8], shared: &mut Shared) {
     for _ in 0..64 {
         let mut control = cmsg_space!(TimeSpec, u32);
@@ -191,7 +191,7 @@ fn receive(socket: &OwnedFd, clock: LabClock, buffer: &mut [u8], shared: &mut Sh
     }
 }
 
-/// Sleeps until a frame comes or is due, and never so long that the end of the test waits.
+/// Sleeps until a frame arrives or is due, but only briefly, so that the test can end.
 fn wait(socket: &OwnedFd, clock: LabClock, next: Option<Moment>) {
     let longest = Duration::from_millis(20);
     let timeout = next.map_or(longest, |due| clock.now().until(due).min(longest));

@@ -1,4 +1,4 @@
-//! A LAN of several machines, each a kernel of its own, on one switch: for what machines say to each other.
+//! A LAN of several machines on one switch, each a kernel of its own, for tests of the traffic between them.
 
 use std::{fs::File, net::Ipv4Addr, os::fd::OwnedFd, panic::resume_unwind, thread};
 
@@ -12,13 +12,12 @@ use nix::{
 
 use super::{Lab, namespace, turn::Turn};
 
-/// What a machine's own end of its cable is called.
+/// The name of the interface at a machine's end of the cable.
 pub const PORT: &str = "eth0";
 
-/// The switch. The calling thread is on this LAN too, and stays in its network for good, as in
-/// [`Lab`]'s.
+/// The switch. The calling thread is on this LAN, too, and stays in its network, as in a [`Lab`]'s.
 pub struct Switch {
-    /// Nobody's, where it is the lab that has it.
+    /// `None` if the lab has the turn.
     _turn: Option<Turn>,
 }
 
@@ -30,7 +29,7 @@ pub struct Node {
 }
 
 impl Switch {
-    /// Enters a LAN without machines; this is the address of who enters.
+    /// Enters a LAN without machines; the calling thread gets this address.
     pub fn enter(address: &str) -> Self {
         Self::enter_in(Turn::shared(), address)
     }
@@ -46,8 +45,8 @@ impl Switch {
         Self { _turn: Some(turn) }
     }
 
-    /// Plugs the lab's wire into a switch, so that others may join its devices; this is the address of who entered
-    /// the lab from now on.
+    /// Plugs the lab's wire into a switch, so that machines can join its devices; the thread that entered the lab
+    /// gets this address.
     pub fn around(_: &Lab, address: &str) -> Self {
         namespace::ip(&["addr", "flush", "dev", namespace::INTERFACE]);
         raise(address);
@@ -100,7 +99,7 @@ impl Node {
         self.address
     }
 
-    /// Does something on this machine: what is opened or started there stays there.
+    /// Runs a closure on this machine: sockets and processes that it opens or starts belong to it.
     pub fn within<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
         let there = || {
             // A root directory that is shared with other threads cannot be moved.

@@ -1,8 +1,7 @@
-//! Whose turn it is on the two cores that carry the scanners and their LANs.
+//! Shares the machine's two cores among the tests.
 //!
-//! Most tests wait most of the time, for a gadget that takes its seconds or a run that is due in one, so several are
-//! at it side by side: as many as the test runner has threads. What measures, or keeps the cores busy by itself,
-//! has them to itself (`tests/alone`).
+//! Most tests mostly wait, for a slow gadget or for a run that is due, so several run side by side: as many as the
+//! test runner has threads. A test that measures, or that keeps the cores busy, has them to itself (`tests/alone`).
 
 use std::{
     fs::{self, File},
@@ -13,14 +12,14 @@ use nix::fcntl::{Flock, FlockArg};
 
 use crate::repository;
 
-/// Locked while a test has the cores to itself, for what runs beside the tests to stop meanwhile (`.ci/beside`).
+/// Locked while a test has the cores to itself, so that other work stops in the meantime (`.ci/beside`).
 const ALONE: &str = "target/alone";
 
-/// Within a process. The standard library's lock lets nobody in before one that waits to be alone, so that those who
-/// do get their turn one after the other, as they stand in a file.
+/// The lock within a process. The standard library's lock prefers a waiting writer to new readers, so tests that need
+/// the cores to themselves run one after the other, in the order of their file.
 static CORES: RwLock<()> = RwLock::new(());
 
-/// Held as long as its test's LAN stands. A test that failed in its turn says nothing about the next.
+/// Held as long as the LAN of its test exists. A test that panicked with the lock does not affect the next one.
 #[derive(Debug)]
 #[expect(dead_code, reason = "they are held, not read")]
 pub(super) enum Turn {

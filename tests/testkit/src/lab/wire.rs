@@ -41,7 +41,7 @@ pub(super) enum Received<'a> {
     Ip(Ipv4Addr),
     /// The lab's own.
     Marker(u64),
-    /// Nothing that a simulated device would react to.
+    /// A frame that no simulated device reacts to.
     Other,
 }
 

@@ -1,5 +1,5 @@
-//! All devices, and the frames that are under way to the scanner. No socket, no clock: frames and times go
-//! in, frames with times come out.
+//! All devices, and the frames on their way to the scanner. No socket, no clock: frames and times go in, frames with
+//! times come out.
 
 use std::{
     cmp::Reverse,
@@ -26,9 +26,9 @@ pub(super) struct World {
     pub multicasts: u64,
     /// The newest marker seen.
     pub marker: u64,
-    /// When nothing was done, though it was time to.
+    /// The stalls, in which frames were due and nothing was done.
     pub stalls: Vec<Stall>,
-    /// ARP requests, whomever they ask for.
+    /// ARP requests for any address.
     pub arp_requests: u64,
     by_address: HashMap<Ipv4Addr, usize>,
     router: Station,
@@ -36,7 +36,7 @@ pub(super) struct World {
     sent: u64,
 }
 
-/// Addresses that are no device's, and how often the scanner's machine tried them.
+/// Addresses that no device has, with the attempts of the scanner's machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outside {
     /// ARP requests: all that a probe of an address without a device ever shows.
@@ -45,8 +45,8 @@ pub struct Outside {
     pub sent: BTreeMap<Ipv4Addr, u64>,
 }
 
-/// RFC 5227, 1.1: an address is announced twice, `ANNOUNCE_INTERVAL` apart. Linux ignores a change within a
-/// second of the last (arp(7), locktime), so the second is what counts for a scanner that has just asked.
+/// RFC 5227, 1.1: an address is announced twice, `ANNOUNCE_INTERVAL` apart. Linux ignores a change within a second of
+/// the last one (arp(7), locktime), so for a scanner that has just asked, the second announcement counts.
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
 
 impl World {
@@ -106,7 +106,7 @@ impl World {
     fn arp(&mut self, at: Moment, from: Station, asked: Ipv4Addr) {
         self.arp_requests += 1;
         let Some(index) = self.find(asked) else {
-            // The machine asks for its own address to see that nobody else has it.
+            // The machine asks for its own address to check that no other station has it.
             if asked != from.ip {
                 *self.outside.asked.entry(asked).or_default() += 1;
             }
@@ -117,10 +117,10 @@ impl World {
         self.send(due);
     }
 
-    /// The device that has the address, after what its plan has in store for it.
+    /// Returns the device that has the address, after the scenario's plan has been applied up to now.
     fn addressed(&mut self, at: Moment, to: Ipv4Addr) -> Option<&mut Device> {
         let Some(index) = self.find(to) else {
-            // A group is no host: what is sent to one is for all, and counted apart.
+            // Packets to a multicast group are counted separately, because a group is not a host.
             match to.is_multicast() {
                 true => self.multicasts += 1,
                 false => *self.outside.sent.entry(to).or_default() += 1,
@@ -137,7 +137,7 @@ impl World {
         }
     }
 
-    /// Has a device tell everybody where it is.
+    /// Makes a device announce its address.
     pub(super) fn announce(&mut self, at: Moment, index: usize) {
         let frame = wire::arp_announcement(self.devices[index].station);
         self.send(Some((at, frame.clone())));
