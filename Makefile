@@ -16,24 +16,24 @@ PORT   := $(or $(MY_REST_API_HOST_PORT),$(MY_REST_API_CONTAINER_PORT),$(MY_REST_
 SITE   := http://localhost:$(PORT)
 URL    := $(SITE)/$(or $(MY_REST_API_BASE_URL),portscan)
 
-# Network namespaces are root's to make, in a user namespace of one's own at the least.
+# Making a network namespace takes root, at least in a user namespace.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,unshare --user --map-root-user)
 
-# What `make bench` measures, and how often; `make bench TARGETS=mixed` for a whole network.
+# The targets of `make bench`, and the number of runs; `make bench TARGETS=mixed` for a whole network.
 TARGETS ?= near,wifi,silent,limited,gadget
 RUNS    ?= 3
-# The peers that Debian does not have (tests/setup/peers).
+# The scanners for comparison that Debian does not have (tests/setup/peers).
 PEERS   := $(CURDIR)/target/peers
 
-# On how many simulated hosts `make properties` tries the engine.
+# The number of simulated hosts on which `make properties` tests the engine.
 CASES   ?= 200000
 
-# What `make fuzz` feeds with bytes, and for how long each.
+# The parsers that `make fuzz` tests, and the minutes for each.
 INPUTS  ?= feed nmap words config paths identify
 MINUTES ?= 10
 
-# For which machines `make cross` and `make deb` build, `make cross-test` and `make deb-test` test: arm64, armhf or
-# amd64, as `dpkg --print-architecture` says.
+# The architecture for which `make cross` and `make deb` build, and `make cross-test` and `make deb-test` test: arm64,
+# armhf or amd64, as `dpkg --print-architecture` says.
 ARCH    ?= arm64
 RUST_OF_arm64 := aarch64-unknown-linux-gnu
 RUST_OF_armhf := armv7-unknown-linux-gnueabihf
@@ -43,7 +43,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 PROFILE ?= release
 DEB     ?= target/debian/portscan_$(VERSION)_$(ARCH).deb
 HERE    := $(shell dpkg --print-architecture 2>/dev/null)
-# What makes packages and the book, what judges the dependencies, and what fuzzes (tests/setup/maker).
+# The tools for packages, the book, the dependency checks and fuzzing (tests/setup/maker).
 MAKERS  := $(CURDIR)/target/makers
 # The book, and the files that it consists of or links to, each at its place (docs/SUMMARY.md).
 BOOK    := target/book
@@ -52,7 +52,7 @@ LINKED  := README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md compose.yaml LICEN
   src/vendor/README.md systemd tests/screenshots
 # The oldest Rust that is promised.
 MSRV    := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
-# For which machines the container image is: amd64, arm64 and armv7.
+# The architectures of the container image: amd64, arm64 and armv7.
 IMAGE_ARCHS ?= amd64 arm64 armv7
 IMAGE   ?= target/image/portscan_$(VERSION).tar
 MUSL_OF_amd64 := x86_64-unknown-linux-musl
@@ -101,7 +101,7 @@ deb: cross $(MAKERS)/bin/cargo-deb ## package the binary of `make cross`, for `a
 	  --target $(TRIPLE) --profile $(PROFILE) --output $(DEB)
 	@echo "$(DEB)"
 
-# What a Pi gets is looked at and run by an emulated processor; what is installed is for this machine.
+# The Pi's package is inspected, and its program runs on an emulated processor; the installed package is for this machine.
 HERE_DEB := target/debian/portscan_$(VERSION)_$(HERE).deb
 deb-test: deb-setup ## inspect a Pi's package (ARCH); install one here, by apt too, upgrade and purge it: as root
 	$(MAKE) deb
@@ -114,7 +114,7 @@ repository-test: deb-setup ## install, upgrade, remove and purge by apt in fresh
 	$(MAKE) deb ARCH=$(HERE) DEB=$(HERE_DEB)
 	tests/repository.sh $(HERE_DEB) $(SUITES)
 
-deb-setup: # installs what judges a package, or says how
+deb-setup: # installs what checks a package, or says how
 	@tests/setup/deb
 
 # The container image, of static binaries: it contains no system (docs/container.md).
@@ -180,7 +180,7 @@ cross-test: cross-test-setup ## run the tests that need no network on a Pi's emu
 $(MAKERS)/bin/%:
 	tests/setup/maker $*
 
-# Most of them wait for a slow network most of the time; a test that needs all cores says so
+# Most of the tests mostly wait for a slow network; a test that needs all cores says so
 # (tests/testkit/src/lab/turn.rs). What a build has written keeps a disk busy for half a minute, and every commit of an
 # appliance waits for that; so the tests' files are kept in memory where 4 GB of it are free.
 MEMORY := $(shell df --block-size=1G --output=avail /dev/shm 2>/dev/null | awk 'NR == 2 && $$1 >= 4 { print "/dev/shm" }')

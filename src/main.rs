@@ -1,4 +1,4 @@
-//! The `portscan` binary. What it does is [`portscan::app`]'s to say.
+//! The `portscan` binary; [`portscan::app`] does the work.
 
 use std::process::ExitCode;
 

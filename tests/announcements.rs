@@ -84,7 +84,7 @@ fn services_that_a_device_announces_explain_its_ports() {
     let _published = [
         avahi.publish(&["Living Room", "_googlecast._tcp", "8009", "md=Chromecast Ultra", "fn=Living Room"]),
         avahi.publish(&["Living Room", "_airplay._tcp", "7000", "model=AppleTV6,2"]),
-        // Of another device: a proxy's, or a forged one.
+        // An announcement for another device: a proxy's, or a forged one.
         avahi.publish_address("other.local", "10.78.0.4"),
         avahi.publish(&["-H", "other.local", "Forged", "_ipp._tcp", "631", "ty=Forged"]),
     ];
@@ -105,7 +105,7 @@ fn services_that_a_device_announces_explain_its_ports() {
     running.stop();
 }
 
-/// A datagram that answers a query with these records.
+/// Makes a datagram that answers a query with these records.
 fn answer(query: &[u8], records: &[Vec<u8>]) -> Vec<u8> {
     let mut answer = liar::answer(records);
     answer[..2].copy_from_slice(&query[..2]);

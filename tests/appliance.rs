@@ -102,7 +102,7 @@ fn a_host_that_limits_its_rsts_is_stored_as_one_result() {
     running.stop();
     let database = Connection::open(portscan.database()).unwrap();
     let count = |what: &str| -> i64 {
-        // The quick scan at the start is of other ports.
+        // The quick scan at the start covers other ports.
         let sql = format!(
             "SELECT count({what}) FROM observations o JOIN scans s ON s.id = o.scan
              WHERE o.status = 'up' AND s.kind = 'run'"

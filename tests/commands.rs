@@ -1,4 +1,4 @@
-//! What the commands say of what is not known yet, what they print while they wait, and what they set up.
+//! The commands before anything is known, while they wait, and when they set up the appliance.
 
 use std::{
     fs,

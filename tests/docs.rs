@@ -163,7 +163,7 @@ fn commands(markdown: &Markdown) -> impl Iterator<Item = &str> {
     })
 }
 
-/// An owner copies these lines: an image of another version is not there.
+/// Owners copy these lines, and an image of another version does not exist.
 #[test]
 fn every_named_image_is_of_this_version() {
     for path in ["compose.yaml", "docs/container.md"] {

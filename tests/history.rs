@@ -1,4 +1,4 @@
-//! A database as scans leave it, written without one.
+//! Writes a database as scans would leave it, without scanning.
 
 use std::{net::Ipv4Addr, path::Path, sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Identification by connections: what devices receive at each level, and what becomes of fragile ones.
+//! Identification by connections: what devices receive at each level, and how fragile ones survive it.
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! What identification costs a network of 250 devices with ten open ports each: time, packets, memory, bytes.
+//! The cost of identification in a network of 250 devices with ten open ports each: time, packets, memory, bytes.
 
 use std::{fs, time::Duration};
 

@@ -141,7 +141,7 @@ fn no_files_of_a_module_import_one_another_in_a_circle() {
     assert!(found.is_empty(), "move what these share into a file of its own:\n{}", found.join("\n"));
 }
 
-/// A reader who meets a type's name takes it for the type of that name that they know.
+/// A reader assumes that two types with one name are the same type.
 #[test]
 fn no_two_public_types_share_a_name() {
     let found = shared_names(&all_sources());

@@ -1,4 +1,5 @@
-//! What is shown of a look while it runs and until its result is stored: soon, to every client, and without a gap.
+//! The findings of a look are shown while it runs and until its result is stored: soon, to every client, and without
+//! a gap.
 
 use std::{
     collections::BTreeMap,
@@ -54,9 +55,8 @@ pub(crate) fn is_confirmed_everywhere(devices: &[Value], port: u64) -> bool {
     devices.iter().all(is_confirmed)
 }
 
-/// Reads /v1/hosts every 20 ms until this holds for it. No device may be missing that was there, no open port
-/// disappear, and no confirmed one become unconfirmed; and a device that is being scanned for the first time is until
-/// it has its result.
+/// Reads /v1/hosts every 20 ms until the condition holds. In the meantime no device and no open port may disappear,
+/// no confirmed port may become unconfirmed, and a device's first scan must be shown until its result is there.
 pub(crate) fn watch_devices(running: &Running, is_over: impl Fn(&[Value]) -> bool) {
     let (mut shown, mut begun) = (OpenPorts::new(), BTreeMap::new());
     let mut samples = 0;

@@ -1,4 +1,4 @@
-//! Tests of the real binary, in network namespaces of their own.
+//! Tests of the real binary, each in its own network namespaces.
 
 #![allow(unreachable_pub, reason = "an integration crate is a root: nothing in it is reachable")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests may fail the test")]

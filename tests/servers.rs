@@ -1,5 +1,5 @@
-//! Debian's servers, each identified over a real network: named rightly, or not at all. `make servers` gets them all and
-//! prints the table; the few of `make setup` are tested in `identify.rs`.
+//! Debian's servers, each identified over a real network: correctly, or not at all. `make servers` installs them all
+//! and prints the table; the few that `make setup` installs are tested in `identify.rs`.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,7 @@ use crate::{
     lab::{Node, Switch},
 };
 
-/// A server of Debian's, and what it is rightly identified as.
+/// A Debian server, and its correct identification.
 struct Known {
     program: &'static str,
     port: u16,

@@ -67,7 +67,7 @@ fn fields() -> impl for<'writer> FormatFields<'writer> + Send + Sync + 'static {
     format::debug_fn(write).delimited(" ")
 }
 
-/// Escapes what is not seen: a line feed as `\n`, others by their number, `\u{1b}`.
+/// Escapes invisible characters: a line feed as `\n`, others by their number, `\u{1b}`.
 struct Escaping<'a, 'writer>(&'a mut format::Writer<'writer>);
 
 impl fmt::Write for Escaping<'_, '_> {

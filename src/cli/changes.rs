@@ -95,7 +95,7 @@ pub(super) async fn changes(
     Ok(DONE)
 }
 
-/// Why there is no line.
+/// Explains why no change is listed.
 fn nothing(info: &ApplianceInfo, since: jiff::Timestamp) -> String {
     match info.last_scan {
         None => "no changes: nothing has been scanned yet".to_owned(),

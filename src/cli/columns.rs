@@ -14,7 +14,7 @@ const GAP: usize = 2;
 pub(super) struct Column {
     title: &'static str,
     cells: Vec<String>,
-    /// Whether long cells go on in the next line.
+    /// Whether long cells are folded.
     folds: bool,
 }
 

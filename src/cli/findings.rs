@@ -1,4 +1,4 @@
-//! The open ports that an appliance's runs find, each told once, as soon as the appliance tells of it.
+//! Prints the open ports that an appliance's runs find, each once, as soon as the appliance reports it.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::{found::sanitize_for_terminal, runs::RunStatus};
 /// The longest event that is read, in bytes; the appliance's own are shorter by far.
 const LONGEST_EVENT: usize = 64 << 10;
 
-/// The open ports that have been told.
+/// The open ports that have been printed.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     told: BTreeSet<(String, String, u16)>,
@@ -34,7 +34,7 @@ pub(super) struct ResultRow {
 }
 
 impl Findings {
-    /// Returns a line for each open port of these runs' progress that has not been told.
+    /// Returns a line for each open port in the progress of these runs that has not been printed.
     pub(super) fn of_progress(&mut self, runs: &[RunStatus]) -> Vec<String> {
         let devices =
             runs.iter().filter_map(|run| run.progress.as_ref()).flat_map(|progress| &progress.devices);
@@ -42,13 +42,13 @@ impl Findings {
         open.filter_map(|(address, port)| self.tell(address, "tcp", port, true)).collect()
     }
 
-    /// Returns a line for the port of an event, if it is of one of these runs and has not been told.
+    /// Returns a line for the port of an event, if it belongs to one of these runs and has not been printed.
     pub(super) fn of_event(&mut self, event: &OpenEvent, runs: &[RunStatus]) -> Option<String> {
         let is_ours = runs.iter().any(|run| run.id == event.scan_id);
         is_ours.then(|| self.tell(&event.address, &event.protocol, event.port, true)).flatten()
     }
 
-    /// Returns a line for each open port of a run's stored result that has not been told.
+    /// Returns a line for each open port in a run's stored result that has not been printed.
     pub(super) fn of_result(&mut self, rows: &[ResultRow]) -> Vec<String> {
         let open = rows.iter().filter(|row| row.state == "open");
         open.filter_map(|row| self.tell(&row.address, &row.protocol, row.port, false)).collect()

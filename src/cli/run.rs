@@ -26,7 +26,7 @@ use crate::{
 /// no open port is to be shown later than one second after its verdict where events are not available.
 const TICK: Duration = Duration::from_millis(500);
 
-/// From a stream of events that ended to the next try.
+/// The time from the end of an event stream to the next try.
 const RETRY: Duration = Duration::from_secs(5);
 
 /// What the appliance is to look at now.
@@ -64,7 +64,7 @@ struct RunRef {
     id: i64,
 }
 
-/// Starts, prints, and waits if that is wanted.
+/// Starts the runs and prints them; waits if requested.
 pub(super) async fn run(
     args: &RunArgs,
     overrides: &Overrides,
@@ -146,7 +146,7 @@ async fn wait(
     Ok(runs)
 }
 
-/// Listens to the appliance's events until it is dropped. Where that fails, polling still tells of every port.
+/// Listens to the appliance's events until it is dropped. If that fails, polling still reports every port.
 async fn listen(appliance: &Appliance, events: &mpsc::UnboundedSender<OpenEvent>) {
     loop {
         let mut reader = EventReader::default();

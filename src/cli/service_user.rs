@@ -25,7 +25,7 @@ pub(super) enum UserError {
     NotRoot,
 }
 
-/// A user that this process, being root, judges for.
+/// The user whose rights this process, as root, checks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ServiceUser {
     uid: u32,
@@ -86,7 +86,7 @@ impl ServiceUser {
         Self::new(uid, user.as_ref().map_or(gid, |user| user.gid), user.map(|user| user.name))
     }
 
-    /// Formats the user as a command names it that gives it a file.
+    /// Formats the user for a command such as chown.
     pub(super) fn as_owner(&self) -> String {
         if self.is_guess { "USER".to_owned() } else { self.uid.to_string() }
     }

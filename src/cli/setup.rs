@@ -100,7 +100,7 @@ fn set_up(
             answer => answer.into(),
         },
     };
-    // Before the questions, so that nobody answers in vain.
+    // Before the questions, so that no answer is in vain.
     check_writable(&path)?;
     let mut named = Vec::new();
     for interface in &args.interfaces {

@@ -101,7 +101,7 @@ impl NoHosts {
         }
     }
 
-    /// Returns a warning for the user. A network as target means its hosts: that its first and last address are none
+    /// Returns a warning for the user. A network as target means its hosts, so leaving out its first and last address
     /// needs no warning.
     fn warning(self, spec: &TargetSpec) -> Option<String> {
         let (count, first) = (self.count, self.first?);

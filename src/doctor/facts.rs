@@ -1,4 +1,4 @@
-//! What is known of this machine. The reader fills it in; the rules judge it.
+//! The facts about this machine. The reader collects them; the rules judge them.
 
 use std::{collections::BTreeSet, net::SocketAddr, ops::RangeInclusive};
 
@@ -52,7 +52,7 @@ pub(super) enum Installation {
     Binary,
 }
 
-/// The process that is judged by its privileges: the running appliance, else this one.
+/// The process whose privileges are judged: the running appliance, else this one.
 #[derive(Clone, Debug)]
 pub(super) struct JudgedProcess {
     pub(super) pid: u32,

@@ -38,7 +38,7 @@ use crate::{
 /// Where the kernel's settings are.
 const SETTINGS: &str = "/proc/sys/net/ipv4";
 
-/// Which process is judged by its privileges.
+/// The process whose privileges are judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Judged {
     /// The appliance that runs on this machine; if none does, this process.
@@ -118,7 +118,7 @@ fn listen(config: &Config) -> Vec<ListenState> {
                 Ok(true) => PortAvailability::Free,
                 Ok(false) => PortAvailability::LeftOut,
                 Err(BindError::InUse(_)) => PortAvailability::Held(holders(address.port())),
-                // Whether this process may is another finding.
+                // Whether this process may use them is another finding.
                 Err(BindError::Denied(_)) => match holders(address.port()) {
                     holders if holders.is_empty() => PortAvailability::Free,
                     holders => PortAvailability::Held(holders),

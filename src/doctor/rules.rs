@@ -8,7 +8,7 @@ mod wording;
 use super::facts::MachineState;
 use crate::model::Diagnosis;
 
-/// Judges the machine; the order is that of importance to an owner whose appliance does not start.
+/// Judges the machine. The findings are ordered by importance to an owner whose appliance does not start.
 pub(super) fn diagnose(machine: &MachineState) -> Vec<Diagnosis> {
     let mut all = vec![configuration(machine)];
     all.extend(

@@ -1,6 +1,6 @@
 //! The memory budget of all responses that wait for their clients.
 //!
-//! Of each response one piece is in flight: the next one is made only after the kernel has taken it. A piece reserves
+//! Each response has one piece in flight: the next one is made only after the kernel has taken it. A piece reserves
 //! its bytes in the budget before it is made, and releases them when the kernel has taken all of it, or the connection
 //! ends.
 

@@ -196,8 +196,9 @@ impl Handler {
                 ConnectionEvent::Ended => break,
             }
         }
-        // hyper has flushed, but does not wait for the client to close, nor does it always announce the end: a client
-        // that does not know would send its next request in vain. A shutdown fails only if the connection is gone.
+        // hyper has flushed, but does not wait for the client to close, and does not always announce the end: a
+        // client without this shutdown would send its next request in vain. A shutdown fails only if the connection
+        // is gone.
         let mut stream = connection.into_parts().io.into_inner().into_inner();
         let _ = stream.shutdown().await;
         select! {

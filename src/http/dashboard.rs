@@ -26,8 +26,8 @@ use crate::{model::escape_markup, service::health::Health};
 /// The path of the page's files. `base_url` must not be the same.
 const FOLDER: &str = "/page";
 
-/// Nothing from other sites, nothing inline: a device's name that became HTML after all could do no harm. Only a page of
-/// the same origin may frame it, as Home Assistant's does (ingress): that one could read and press everything here anyway.
+/// Nothing from other sites, nothing inline: even a device's name that became HTML could do no harm. Only a page of
+/// the same origin may frame it, as Home Assistant's ingress does: such a page could do everything here anyway.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
                       connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
 
@@ -105,7 +105,7 @@ fn tag(bytes: &[u8]) -> String {
     tag + "\""
 }
 
-/// What a browser without scripts shows, and `curl`: the paths, and what the owner should know.
+/// The content for browsers without scripts and for `curl`: the paths, and the health.
 fn signpost(base: &str, health: &Health) -> String {
     let base = escape_markup(base);
     let told = health.problems.iter().chain(&health.notices);

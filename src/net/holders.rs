@@ -1,4 +1,4 @@
-//! Which process holds a port of this machine, from the kernel's tables (proc_net(5), proc(5)).
+//! Finds the processes that hold a port of this machine, in the kernel's tables (proc_net(5), proc(5)).
 //!
 //! By `/proc` rather than by netlink's `sock_diag`: the process has to be looked for in `/proc` anyway, and containers
 //! permit it more often.

@@ -4,7 +4,7 @@
 //! [`ArpSocket`] and, without privileges, [`Nudge`] find the devices of a [`Lan`], [`solicit`] asks for the MAC at one
 //! address before any port is probed there, [`mdns`] resolves and announces names in `.local`. [`mdns_name`] asks one
 //! neighbour for its name, [`announced`] for its services, and [`search`] asks the devices of a network where they
-//! describe themselves. The other modules read what this machine knows without sending anything: its limits, its
+//! describe themselves. The other modules read this machine's state without sending anything: its limits, its
 //! interfaces, its neighbours, its name server's answers.
 
 mod arp;

@@ -1,4 +1,4 @@
-//! Networks of a test's own: two namespaces that a cable, a veth pair, joins.
+//! Networks for one test: two namespaces that are joined by a cable, a veth pair.
 
 use std::{
     process::Command,
@@ -25,7 +25,7 @@ impl FarEnd {
         self.link.recv().unwrap();
     }
 
-    /// Says that all is set up, and waits until the near end is done.
+    /// Signals that the far end is set up, and waits until the near end is done.
     pub(super) fn serve(&self) {
         self.ready.send(gettid()).unwrap();
         // It fails if the near end has panicked, which its thread reports.

@@ -1,5 +1,5 @@
-//! What anybody may send, and what must hold of it whatever it is. A plain test asks this of the inputs that are
-//! kept beside; `make fuzz` looks for others.
+//! Inputs from untrusted sources, and the properties that must hold for any of them. A plain test checks the stored
+//! inputs; `make fuzz` searches for others.
 
 #![allow(clippy::unwrap_used, reason = "what cannot be is what it looks for")]
 
@@ -47,7 +47,7 @@ use portscan::{
 use tokio::{runtime::Runtime, sync::watch};
 use tower::ServiceExt;
 
-/// lanscan's JSON: as many devices as may be, each somebody's, no address twice.
+/// lanscan's JSON: no more devices than the limit, each address of a single host, none twice.
 pub fn feed(data: &[u8]) {
     let Ok(feed) = feed::parse(data) else { return };
     assert!(feed.devices.len() <= feed::MAX_DEVICES && feed.rejected.reasons.len() <= 8);
@@ -77,7 +77,7 @@ pub fn nmap(data: &[u8]) {
     assert!(report.summary().finished >= report.started());
 }
 
-/// The words of targets, ports and devices: what is read is written so that it is read as the same.
+/// Targets, ports and devices: a parsed text is printed so that it parses to the same value.
 pub fn words(data: &[u8]) {
     let Ok(text) = from_utf8(data) else { return };
     if let Some(ports) = read::<PortSet>(text) {
@@ -103,7 +103,7 @@ fn read<T: FromStr + Display + PartialEq + Debug>(text: &str) -> Option<T> {
     Some(read)
 }
 
-/// What devices say of themselves, taken for each kind of text: what comes out is short and on one line.
+/// Texts of devices, parsed as each kind: the output is short and on one line.
 pub fn identify(data: &[u8]) {
     let time = jiff::Timestamp::UNIX_EPOCH;
     let text = String::from_utf8_lossy(data);
@@ -162,7 +162,8 @@ fn check_texts(texts: impl IntoIterator<Item = Option<String>>, max: usize) {
     }
 }
 
-/// The configuration: every fault is named, and what is taken is shown so that it is taken as the same.
+/// The configuration: every fault has a message, and a valid configuration is printed so that it loads to the same
+/// value.
 pub fn config(data: &[u8]) {
     let Ok(text) = from_utf8(data) else { return };
     let load = |text: &str| Config::load(&Overrides::default(), &|_| None, Some((Path::new("f"), text)));
@@ -170,7 +171,7 @@ pub fn config(data: &[u8]) {
         Ok(config) => {
             let shown = config.to_string();
             let again = load(&shown).unwrap();
-            // What may be secret in a URL is shown as "...".
+            // Parts of a URL that may be secret are printed as "...".
             assert!(again == config || shown.contains("..."), "{shown}");
             assert_eq!(again.to_string(), shown);
         }
@@ -178,19 +179,20 @@ pub fn config(data: &[u8]) {
     }
 }
 
-/// The appliance's paths, over a database with something in it; nobody of whom it could ask a name or a port.
+/// The appliance's paths, over a database with some content, without a resolver or a prober that could reach
+/// anything.
 pub struct Paths {
     runtime: Runtime,
     router: Router,
     _home: tempfile::TempDir,
 }
 
-/// What a request is made of: method and target on its first line, then its body.
+/// The parts of a request: method and target on its first line, then its body.
 const METHODS: [Method; 7] =
     [Method::GET, Method::HEAD, Method::OPTIONS, Method::POST, Method::PATCH, Method::DELETE, Method::PUT];
 
 impl Paths {
-    /// Makes the database, and what answers from it.
+    /// Makes the database, and the router that answers from it.
     pub fn open() -> Self {
         let home = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -198,7 +200,8 @@ impl Paths {
         Self { runtime, router, _home: home }
     }
 
-    /// Asks. Nobody who brings no token changes anything; a "no" says why; nothing is ever our own fault.
+    /// Sends the request. Without a token nothing changes, a refusal has a reason, and no request causes an internal
+    /// error.
     pub fn ask(&self, data: &[u8]) {
         let Ok(text) = from_utf8(data) else { return };
         let (line, body) = text.split_once('\n').unwrap_or((text, ""));
@@ -234,7 +237,7 @@ const SEEN: &str = r#"<nmaprun start="1772359200"><scaninfo protocol="tcp" servi
 <port protocol="tcp" portid="22"><state state="open"/></port><port protocol="tcp" portid="80"><state state="open"/></port>
 </ports></host><runstats><finished time="1772359260" exit="success"/></runstats></nmaprun>"#;
 
-/// The appliance's router over a database that was told of the printer, of which one port is expected.
+/// The appliance's router over a database that contains the printer, with one expected port.
 async fn site(home: &Path) -> Router {
     let clock = SystemClock::start();
     let pace = DiskPace { commit: Duration::ZERO, ..DiskPace::default() };
@@ -293,7 +296,7 @@ impl Resolve for NoNames {
     }
 }
 
-/// Connects to nothing, and hears nothing but its waker.
+/// A prober that makes no connect, and only reacts to its waker.
 struct DeafProber {
     woken: Receiver<()>,
     waker: Waker,
@@ -310,7 +313,7 @@ impl Prober for DeafProber {
     fn launch(&mut self, _: Vec<Probe>) {}
 
     fn wait(&mut self, _: Option<Moment>, _: &mut Vec<Reply>) {
-        // Not until that moment: no answer to a request depends on what the driver would do then.
+        // It does not wait for that moment: no answer to a request depends on the driver.
         let _ = self.woken.recv();
     }
 

@@ -198,7 +198,7 @@ fn a_port_that_calls_for_action_is_told_once() {
         let opened = |change: &&Value| change["kind"] == "opened" && change["port"] == 23;
         (changes.as_array().unwrap().iter().filter(opened).count() == 2).then_some(())
     });
-    // It looks a minute after a change, and when it starts.
+    // The appliance checks a minute after a change, and when it starts.
     running.stop();
     let running = portscan.start();
     let told = only_after(&hook, 0).json();
@@ -206,7 +206,7 @@ fn a_port_that_calls_for_action_is_told_once() {
     assert_eq!((changes.len(), &changes[0]["event"]), (1, &json!("advice")), "{told}");
     assert!(told["title"].as_str().unwrap().contains("port 23/tcp: usually Telnet"), "{told}");
     running.stop();
-    // Another start looks again, and finds nothing new.
+    // The next start checks again, and finds nothing new.
     let running = portscan.start();
     let changes = eventually(LONG, "the changes are listed", || {
         let changes = running.get("/v1/changes").json().as_array().unwrap().clone();

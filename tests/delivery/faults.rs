@@ -1,4 +1,5 @@
-//! What is wrong with a channel is told clearly, nothing is lost meanwhile, and all arrives once it is mended.
+//! A fault of a channel is reported clearly, nothing is lost in the meantime, and everything arrives once it is
+//! corrected.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -120,7 +121,7 @@ fn each_fault_of_a_receiver_is_told_and_once_it_is_mended_all_arrives() {
         USER,
         broker.password_file()
     );
-    // Each channel: its type, a URL that is wrong, what is told of it, the right URL, and further lines.
+    // Each channel: its type, a wrong URL, the expected report, the right URL, and further lines.
     let at = |path: &str| format!("http://{}/{path}", server.address());
     let secure = |certificate: &str, path: &str| format!("{}/{path}", front.url(certificate));
     let faults = [
@@ -215,7 +216,7 @@ fn each_fault_of_a_receiver_is_told_and_once_it_is_mended_all_arrives() {
     running.stop();
 }
 
-/// Asserts that these events are told of in two lines of syslog and one message of the broker.
+/// Asserts that these events arrive in two lines of syslog and one message of the broker.
 fn assert_logged_and_published(events: &[i64], collector: &Rsyslog, listener: &Subscriber) {
     let ids: Vec<String> = events.iter().map(ToString::to_string).collect();
     let ids = ids.join(" ");

@@ -1,4 +1,4 @@
-//! What a real Home Assistant makes of the appliance: `make home-assistant`.
+//! The appliance in a real Home Assistant: `make home-assistant`.
 
 use std::fs;
 

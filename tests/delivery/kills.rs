@@ -1,4 +1,4 @@
-//! What the tests of kills share: rounds of faults, and what must have arrived after them.
+//! Shared code of the tests with kills: rounds of faults, and the checks of what has arrived after them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,10 +17,10 @@ use crate::{
 /// How long the network may be cut: long enough to meet a message on its way.
 const LONGEST_CUT: u64 = 400;
 
-/// The time of day, for libfaketime: right, or as a Pi has it that was just started.
+/// The time of day, for libfaketime: right, or that of a Pi that has just started.
 const CLOCKS: [&str; 2] = ["+0", "-26y"];
 
-/// Rounds in which the appliance's machine fails in every way at moments by chance.
+/// Rounds in which the appliance's machine fails in every way, at random moments.
 pub(super) struct FaultRounds {
     luck: fastrand::Rng,
     home: TempDir,
@@ -46,8 +46,8 @@ impl FaultRounds {
         fs::rename(written, self.home.path().join("clock")).unwrap();
     }
 
-    /// Writes events, starts the appliance, and kills it after at most so many milliseconds. Meanwhile its clock is set
-    /// to 2000 or back, its network is cut, and `disturb` does what else there is to do.
+    /// Writes events, starts the appliance, and kills it after at most this many milliseconds. In the meantime its
+    /// clock is set to 2000 or back, its network is cut, and `disturb` causes further faults.
     pub(super) fn run(&mut self, lab: &Lab, portscan: &Portscan, longest: u64, mut disturb: impl FnMut()) {
         happen(portscan, self.round);
         self.round += 1;
@@ -89,7 +89,7 @@ impl FaultRounds {
         self.end();
     }
 
-    /// Sets the clock right for good.
+    /// Sets the clock right until the end.
     pub(super) fn end(&self) {
         self.set_clock(CLOCKS[0]);
     }
@@ -127,7 +127,7 @@ impl Arrivals {
         arrivals
     }
 
-    /// For whoever reads along.
+    /// For a person who watches the output.
     pub(super) fn report(&self, kills: i64) {
         let (events, messages) = (self.order.len(), self.contents.len());
         eprintln!(

@@ -26,7 +26,7 @@ use crate::{
 /// Kills of the appliance and of the mail server.
 const ROUNDS: i64 = 4;
 
-/// A text that says which events a message tells of.
+/// A template that writes the ids of a message's events.
 pub(super) const IDS: &str =
     "text = \"{% for change in changes %}{{ change.id }} {% else %}none{% endfor %}\"\n";
 
@@ -137,7 +137,7 @@ fn a_full_mailbox_delays_a_mail_and_an_unknown_recipient_parks_it() {
             "title = \"{{ severity }}: {{ title }}\"",
         )
         + &channel("gone", &url, "\"nobody@example.test\"", "")
-        // It fails for as many changes as happen, and for no sample.
+        // The template fails only for this many changes, which no sample has.
         + &channel("words", &url, "\"me@example.test\"", "text = \"{{ 100 // (changes|length - 25) }}\"");
     let portscan = Portscan::new(&lab, &config);
     begin(&portscan, 3);

@@ -169,12 +169,12 @@ fn home_assistant_has_a_device_with_a_button_until_the_channel_is_removed() {
     });
     assert_eq!(state["unexpected"], running.get("/v1/info").json()["rogue"], "{state}");
 
-    // It is announced again to a Home Assistant that has started.
+    // The appliance is announced again after Home Assistant has started.
     let before = announced().len();
     broker.publish("homeassistant/status", "online", false);
     eventually(LONG, "it is announced again", || (announced().len() > before).then_some(()));
 
-    // What nobody offers does nothing; a press starts a scan.
+    // An unknown payload does nothing; a press starts a scan.
     let scans = || running.log().matches("scanning, as asked for by MQTT").count();
     for (topic, payload) in [("home/p/accept", "PRESS"), ("home/p/scan", "ACCEPT"), ("home/p/scan", "{}")] {
         broker.publish(topic, payload, false);
@@ -272,7 +272,7 @@ fn a_broker_that_sends_nonsense_harms_nothing_but_its_channel() {
         let mut luck = fastrand::Rng::with_seed(3);
         for stream in listener.incoming() {
             let Ok(mut stream) = stream else { return };
-            // It reads the greeting, and answers it properly now and then.
+            // The test's broker reads CONNECT, and sometimes answers it correctly.
             let mut greeting = [0; 512];
             let _ = stream.read(&mut greeting);
             let mut nonsense = if luck.bool() { vec![0x20, 3, 0, 0, 0] } else { Vec::new() };

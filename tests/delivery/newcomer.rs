@@ -16,7 +16,7 @@ use crate::{
 /// How often a feed is asked, in seconds (docs/discovery.md).
 const POLL: f32 = 60.0;
 
-/// A thousand ports at no more than 300 SYNs a second, twice, for a port that is open is looked at once more.
+/// A thousand ports at no more than 300 SYNs a second, twice, because an open port gets a second look.
 const SCAN: f32 = 8.0;
 
 /// How long a message waits for further events, unless the channel says otherwise.

@@ -1,4 +1,4 @@
-//! What is sent, as real receivers understand it, and compared with what another sender sends.
+//! The messages as real receivers parse them, compared with those of another sender.
 
 use std::{fs, path::Path, process::Command};
 
@@ -64,7 +64,8 @@ fn alertmanager_takes_what_it_is_sent() {
     running.stop();
 }
 
-/// Servers of ntfy, Gotify, Slack and Discord cannot be had here; what a widely used sender sends them, can.
+/// No servers of ntfy, Gotify, Slack and Discord are available here, so the messages are compared with those of a
+/// widely used sender.
 #[test]
 fn requests_are_those_that_apprise_sends() {
     let lab = Lab::enter("near");
@@ -111,7 +112,7 @@ fn requests_are_those_that_apprise_sends() {
         for header in ["authorization", "x-gotify-key"] {
             assert_eq!(ours.headers.get(header), theirs.headers.get(header), "{}: {header}", ours.path);
         }
-        // Of the keys that both have, the texts; ours may say more.
+        // Compares the texts of the keys that both have; ours may contain more.
         for key in ["topic", "title"] {
             let (ours, theirs) = (ours.json(), theirs.json());
             if !theirs[key].is_null() {

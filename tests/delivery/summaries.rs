@@ -74,7 +74,7 @@ fn one_comes_each_day_and_a_missed_one_once_whatever_is_killed() {
     open_unexpected(&lab, &portscan, &running);
     running.kill();
 
-    // A clock that nobody has set: nothing is written by it.
+    // The clock is not synchronised: no summary is written.
     set(&clock, "2000-01-01 09:00:00");
     let running = portscan.start();
     running.wait_for_line(LONG, |line| line.contains("the clock has not been set yet"));

@@ -61,7 +61,7 @@ fn kills_of_the_appliance_and_of_a_collector_lose_no_line_over_tcp() {
     assert_eq!(arrivals.order, all, "all events");
     eprint!("over TCP: ");
     arrivals.report(rounds(ROUNDS));
-    // What a datagram carries may be lost; what arrives is in order, and under its key.
+    // Datagrams may be lost; those that arrive are in order, and have their key.
     let arrivals = Arrivals::of(lines(&server, "datagram"));
     assert!(arrivals.order.iter().all(|id| all.contains(id)), "{:?}", arrivals.order);
     eprint!("over UDP, {} events lost: ", all.len() - arrivals.order.len());

@@ -1,4 +1,4 @@
-//! The harness itself: what it offers the binary is what it says.
+//! Tests of the harness itself: it gives the binary the environment that it promises.
 
 use std::{fs, time::Duration};
 

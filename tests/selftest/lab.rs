@@ -1,4 +1,4 @@
-//! The lab itself, before anything is blamed on a scanner: the kernel's own connects, and nmap.
+//! Tests of the lab itself, by the kernel's own connects and by nmap, so that its faults are not blamed on a scanner.
 
 use std::{
     collections::BTreeMap,
@@ -13,12 +13,12 @@ use socket2::{Domain, Socket, Type};
 
 use testkit::lab::{KernelHost, Lab, outputs};
 
-/// For what comes at once, on a machine that may stall.
+/// The longest wait for an immediate event, on a machine that may stall.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// For what must not come.
+/// How long to wait for something that must not happen.
 const SILENCE: Duration = Duration::from_millis(700);
 
-/// Connects to who answers, in whatever way.
+/// Connects to an address, or returns the kind of the failure.
 fn connect(address: &str, port: u16) -> Result<TcpStream, ErrorKind> {
     connect_within(address, port, PATIENCE)
 }
@@ -36,7 +36,7 @@ fn is_silent(address: &str, port: u16) -> bool {
     connect_within(address, port, SILENCE).is_err_and(|error| error == ErrorKind::TimedOut)
 }
 
-/// A socket on its way, as a scanner holds it.
+/// A connecting socket, as a scanner has it.
 fn start_connect(address: &str, port: u16) -> Socket {
     let to = SocketAddr::new(address.parse().unwrap(), port);
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
@@ -56,15 +56,15 @@ fn ports_answer_as_the_scenario_says() {
     assert!(connect("10.77.0.7", 80).is_ok());
     assert_eq!(connect("10.77.0.7", 23).unwrap_err(), ErrorKind::HostUnreachable);
     assert!(lab.outside().asked.is_empty());
-    // Nobody there: the kernel gives up on ARP only after some 3 s.
+    // No host has the address: the kernel gives up on ARP only after some 3 s.
     assert!(is_silent("10.77.9.9", 22));
     let asked: Vec<Ipv4Addr> = lab.outside().asked.into_keys().collect();
     assert_eq!(asked, [Ipv4Addr::new(10, 77, 9, 9)]);
 }
 
-/// By nmap's SYN scan, which takes nothing for an answer that is none, and at its usual pace, at which it asks ten
-/// times before it takes silence for an answer: its connect scan takes a socket without an error for a connection, and so calls one in some
-/// millions of ports open that was answered by an ICMP error.
+/// Uses nmap's SYN scan, which misreads no answer, at its usual pace, with ten tries before silence counts. Its
+/// connect scan would treat a socket without an error as a connection, and so report one in some millions of ports as
+/// open that was answered by an ICMP error.
 #[test]
 fn nmap_finds_the_truth() {
     let lab = Lab::enter("near");
@@ -125,7 +125,7 @@ fn counts_what_was_done_to_a_host() {
 fn counts_sockets_held_and_the_kernels_retransmits() {
     let lab = Lab::enter("near");
     let host = lab.host("10.77.0.6");
-    // The neighbour is known first: what waits for ARP comes later and in one bunch.
+    // The neighbour is resolved first, because packets that wait for ARP would arrive late and all at once.
     drop(connect("10.77.0.6", 22).unwrap());
     let held: Vec<Socket> = (1000..1030).map(|port| start_connect("10.77.0.6", port)).collect();
     let stats = host.stats();
@@ -235,7 +235,8 @@ fn hosts_have_their_manners() {
     assert!(connect("10.77.0.25", 7).is_ok());
 }
 
-/// It does so for good, and its twin in `manners` comes back: here a machine that stalls could miss it.
+/// Here the host vanishes permanently; the same test in `manners` lets it come back, which a stalling machine could
+/// miss here.
 fn fragile_one_reboots(lab: &Lab) {
     let host = lab.host("10.77.0.20");
     assert!(refuses("10.77.0.20", 1), "and the kernel knows its neighbour");
@@ -257,7 +258,7 @@ fn rationing_one_refuses_five_a_second(lab: &Lab) {
     assert!(refuses("10.77.0.21", 1), "and the kernel knows its neighbour");
     let _held: Vec<Socket> = (2..=10).map(|port| start_connect("10.77.0.21", port)).collect();
     let stats = lab.host("10.77.0.21").stats();
-    // All come in one second but where the machine stalls, and then so many in each.
+    // All arrive within one second, unless the machine stalls; then this many arrive in each second.
     let seconds = 1 + stats.last_syn.unwrap().since(stats.first_syn.unwrap()).as_secs();
     assert!((5..=5 * seconds).contains(&stats.refused.len().into()), "{stats:?}");
 }
@@ -272,7 +273,7 @@ fn loses_as_much_as_told() {
         loss = 0.1
         "#,
     );
-    // ARP is lost like everything else; the kernel asks again.
+    // ARP packets are lost like all others; the kernel repeats them.
     assert!(refuses("10.77.0.20", 9));
     let held: Vec<Socket> = (1000..3000).map(|port| start_connect("10.77.0.20", port)).collect();
     lab.settle();

@@ -1,4 +1,4 @@
-//! The test kit itself, before anything is blamed on the appliance.
+//! Tests of the test kit itself, so that its faults are not blamed on the appliance.
 
 mod harness;
 mod lab;

@@ -32,9 +32,9 @@ struct PortJson {
 #[derive(Serialize)]
 struct UseJson {
     name: AdviceText,
-    /// On which devices only, by the beginnings of their makers' names; empty: and by the names of none, on any.
+    /// The devices, by the beginnings of their makers' names; if both lists are empty, any device.
     vendors: Vec<&'static str>,
-    /// On which devices only, by the beginnings of the devices' own names.
+    /// The devices, by the beginnings of their own names.
     host_names: Vec<&'static str>,
     purpose: AdviceText,
     devices: AdviceText,
@@ -83,7 +83,7 @@ fn registered(port: u16, protocol: Protocol) -> Option<&'static str> {
 }
 
 fn print(out: &mut dyn Write, port: u16, protocols: &[Protocol], width: Option<u16>) -> io::Result<()> {
-    // A use of the port over both protocols is told once.
+    // A use of the port over both protocols is printed once.
     let mut told: Vec<(Vec<Protocol>, &PortUse)> = Vec::new();
     for &protocol in protocols {
         for known in advice::uses(protocol, port) {

@@ -40,7 +40,7 @@ pub(super) fn bind_service(machine: &MachineState) -> Diagnosis {
                 Installation::Container => "add --cap-add NET_BIND_SERVICE to the container".to_owned(),
                 Installation::Binary => setcap("cap_net_bind_service"),
             };
-            // It listens already, so it had it in time or needed none.
+            // The appliance listens already, so it had the capability in time, or needed none.
             let listens = |listen: &ListenState| matches!(&listen.port, PortAvailability::Held(by) if has_appliance(by, &machine.process));
             match machine.listen.iter().any(listens) {
                 true => Diagnosis::ok(SUBJECT, format!("not needed: the appliance listens on port {port}")),

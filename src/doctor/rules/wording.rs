@@ -1,11 +1,11 @@
-//! What a rule speaks of, in words.
+//! The words for the subjects of findings.
 
 use crate::{
     doctor::facts::{APPLIANCE, Installation, JudgedProcess, MachineState},
     net::PortHolder,
 };
 
-/// Whether what this process may do says nothing about the service.
+/// Whether this process's privileges say nothing about the service.
 pub(super) fn is_of_unit(machine: &MachineState) -> bool {
     machine.place == Installation::Unit && !machine.process.is_appliance
 }

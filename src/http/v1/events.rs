@@ -40,11 +40,11 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(events)).layer(Extension(Listeners::default()))
 }
 
-/// One listening client. It waits for what all listeners wait for, and reads nothing before there is news.
+/// One listening client. It waits for changes that wake all listeners, and reads nothing before there is one.
 struct Listener {
     differences: Differences,
     newest: watch::Receiver<i64>,
-    /// Whether there may be changes that were not read.
+    /// Whether unread changes may exist.
     has_unread: bool,
     /// The last change that was sent.
     sent: i64,

@@ -6,8 +6,8 @@ use nix::errno::Errno;
 
 use crate::engine::LocalError;
 
-/// What `socket`, `setsockopt`, `connect` or `epoll_ctl` may fail with, what it is called, and what is at fault. What
-/// is not listed is [`LocalError::Other`]: no verdict, either.
+/// The errors of `socket`, `setsockopt`, `connect` and `epoll_ctl`, with their kind and cause. An error that is not
+/// listed is [`LocalError::Other`], which is no verdict, either.
 const FAULTS: &[(Errno, LocalError, &str)] = &[
     (Errno::EMFILE, LocalError::Descriptors, "this process may open no more files"),
     (Errno::ENFILE, LocalError::Descriptors, "no process may"),
@@ -32,7 +32,7 @@ const FAULTS: &[(Errno, LocalError, &str)] = &[
     (Errno::EAFNOSUPPORT, LocalError::NoRoute, "IPv6 is switched off"),
 ];
 
-/// What a fault is called that was met before anything could be sent.
+/// Returns the kind of a fault that occurred before anything could be sent.
 pub(in crate::net) fn local_error(error: &io::Error) -> LocalError {
     let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
     FAULTS.iter().find(|(known, ..)| *known == errno).map_or(LocalError::Other, |&(_, fault, _)| fault)

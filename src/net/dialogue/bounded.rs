@@ -1,4 +1,4 @@
-//! Reading what a stranger sends, bounded in bytes and time.
+//! Reads untrusted data, bounded in bytes and time.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-/// How long after a piece the next may follow: what a service sends unasked, it sends at once.
+/// How long after a piece the next may follow: a service sends its greeting at once.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Reads until the other side is done, until `enough` says so, until a time, or until so many bytes are there. An error
-/// is an end, too: what was received before it counts.
+/// Reads until the other side has finished, `enough` returns true, the time is over, or this many bytes have arrived.
+/// An error ends the reading, too, and what was received before it counts.
 pub(super) async fn read_until(
     stream: &mut (impl AsyncRead + Unpin),
     received: &mut Vec<u8>,
@@ -29,7 +29,7 @@ pub(super) async fn read_until(
     }
 }
 
-/// Reads what a service sends unasked: until it pauses, once it has begun.
+/// Reads a greeting: until the service pauses after its first bytes.
 pub(super) async fn read_unasked(
     stream: &mut (impl AsyncRead + Unpin),
     most: usize,

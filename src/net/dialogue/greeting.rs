@@ -1,4 +1,4 @@
-//! What a service sends unasked.
+//! Reads a service's greeting.
 
 use std::time::Duration;
 

@@ -13,7 +13,7 @@ use crate::model::Address;
 /// The most bytes of an answer that are read: the header and the beginning of the page, where its title is.
 const BYTES: usize = 16 * 1024;
 
-/// What a server shows that speaks TLS.
+/// What a TLS server shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SecurePage {
     /// Its own certificate, in DER; `None` if it has shown none.
@@ -48,7 +48,7 @@ pub async fn secure_page(address: &Address, port: u16) -> Result<SecurePage, NoC
     Ok(SecurePage { certificate, response })
 }
 
-/// Sends the request and reads the answer. An error is an end: what was received before it counts.
+/// Sends the request and reads the answer. An error ends the reading, and what was received before it counts.
 async fn get(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     address: &Address,
@@ -67,7 +67,7 @@ async fn get(
     received
 }
 
-/// The request, which says truthfully what sends it. `Connection: close`, so that the end of the answer is seen.
+/// Makes the request, with this program as the user agent, and `Connection: close`, so that the answer has an end.
 fn request(address: &Address, port: u16) -> String {
     let host = match address.ip() {
         IpAddr::V4(ip) => ip.to_string(),

@@ -48,7 +48,7 @@ const MACS: &str = "hmac-sha2-256,hmac-sha2-512,hmac-sha2-256-etm@openssh.com,hm
 /// What an SSH server shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SshServer {
-    /// What it sends unasked, at most 1 KiB: its identification, if it is one.
+    /// Its greeting, at most 1 KiB.
     pub greeting: Vec<u8>,
     /// Its host key, as RFC 4253, 6.6 encodes it; `None` if it has shown none.
     pub host_key: Option<Vec<u8>>,
@@ -87,7 +87,7 @@ fn identification_end(received: &[u8]) -> Option<usize> {
     None
 }
 
-/// Goes on after the server's identification. `early` are the bytes that were read beyond it.
+/// Continues after the server's identification. `early` are the bytes that were read beyond it.
 async fn exchange(stream: &mut TcpStream, early: Vec<u8>) -> io::Result<Option<Vec<u8>>> {
     let mut random = [0; 16 + 32];
     getrandom::fill(&mut random).map_err(io::Error::other)?;

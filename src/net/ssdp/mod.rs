@@ -1,7 +1,7 @@
 //! Asks the devices of a network where they describe themselves (SSDP of the UPnP Device Architecture 2.0, 1.3).
 //!
 //! By multicast: many devices take no search that is sent to them alone, because their socket is bound to the group.
-//! Answers come to this socket alone. No notifications are received: those are from whoever likes to send one.
+//! Answers arrive only at this socket. Notifications are not received, because any host can send them unasked.
 
 mod message;
 

@@ -1,5 +1,5 @@
 //! `make bench`, from runs to tables: medians, ratios, and the files that show them. It is here because a benchmark
-//! (`benches/compare`) has no tests of its own.
+//! (`benches/compare`) cannot have tests of its own.
 //!
 //! `benches/results.json` keeps every run; `benches/RESULTS.md` and the table of `docs/performance.md` are written from
 //! it, so that one target can be measured anew and the others stay.
