@@ -40,7 +40,7 @@ fn a_device_shows_what_it_is_and_is_found_by_its_tag() {
     for text in ["is OpenSSH 9.2p1", "its greeting", "SSH-2.0-OpenSSH_9.2p1"] {
         browser.wait_for_text(text);
     }
-    browser.find("textbox", "Tags, parted by spaces").write("critical floor-2");
+    browser.find("textbox", "Tags, separated by spaces").write("critical floor-2");
     browser.script("document.querySelector('[name=type]').value = 'server'");
     browser.find("button", "Save").click();
     // The page asks for the token of a change, unless it comes from this machine.

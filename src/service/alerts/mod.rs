@@ -390,12 +390,12 @@ impl Shared {
             tracing::warn!(
                 channel = channel.name,
                 %failure,
-                "a template failed; the alert is sent in the built-in words"
+                "a template failed; the alert is sent with the built-in text"
             );
         }
         self.statuses().note_template(&channel.name, failure.clone());
         let answer = self.courier.deliver(channel, &written).await?;
-        Ok(failure.map_or(answer.clone(), |failure| format!("{answer}; in the built-in words: {failure}")))
+        Ok(failure.map_or(answer.clone(), |failure| format!("{answer}; with the built-in text: {failure}")))
     }
 
     /// Returns the local time, if the clock is trusted.

@@ -23,7 +23,7 @@ export function channelView(channel) {
     failing: `for ${span(failing ?? 0)}${soon && `; tries again ${soon}`}`,
   };
   // An error outlasts its attempt until something is delivered: the owner may not have seen it.
-  const detail = [details[state], error, template && `sent in the built-in words: ${template}`];
+  const detail = [details[state], error, template && `sent with the built-in text: ${template}`];
   return { label: state, kind: KINDS[state] ?? "", detail: detail.filter(Boolean).join(": ") };
 }
 

@@ -93,7 +93,7 @@ export const TERMS = {
     },
   },
   mac: {
-    help: "MAC, or how it begins",
+    help: "MAC, or its beginning",
     example: "b8:27:eb",
     test: (value) => {
       const digits = value.toLowerCase().replace(/[:.-]/g, "");

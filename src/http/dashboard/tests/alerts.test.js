@@ -23,7 +23,7 @@ test("that a template failed is shown with its reason", () => {
   const view = channelView({ ...channel, template_error: "text: line 1 of the template: divided by zero" });
   assert.equal(
     view.detail,
-    "everything is delivered: sent in the built-in words: text: line 1 of the template: divided by zero",
+    "everything is delivered: sent with the built-in text: text: line 1 of the template: divided by zero",
   );
 });
 

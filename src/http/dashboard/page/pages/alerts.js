@@ -141,7 +141,7 @@ const answer = ({ ok, answer }) =>
   ok === undefined ? answer : `${ok ? "delivered" : "failed"}${answer && `: ${answer}`}`;
 
 const snoozeForm = (hosts) => html`
-  <p>Nothing is sent until then. At the end, one message tells what is still so.</p>
+  <p>Nothing is sent until then. At the end, one message reports what still holds.</p>
   <label>About <select name="device">
     <option value="">all devices, and the appliance itself</option>
     ${hosts.map((host) => html`<option value=${keyOf(host)}>${host.name ?? host.address}</option>`)}</select></label>

@@ -184,7 +184,7 @@ const notes = (host, save) => html`<section class="card"><h2>Your notes</h2><for
   <label>Note <textarea name="note" maxlength="1000" .value=${host.note ?? ""}></textarea></label>
   <label>Type <select name="type"><option value="">as it seems</option>${Object.keys(TYPES).map((type) =>
     html`<option ?selected=${type === host.own_type}>${type}</option>`)}</select></label>
-  <label>Tags, parted by spaces <input name="tags" maxlength="540" autocomplete="off" .value=${(host.own_tags ?? []).join(" ")}></label>
+  <label>Tags, separated by spaces <input name="tags" maxlength="540" autocomplete="off" .value=${(host.own_tags ?? []).join(" ")}></label>
   <button>Save</button>
 </form></section>`;
 

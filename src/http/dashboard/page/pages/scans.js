@@ -84,7 +84,7 @@ async function drop(place) {
   const which = await ask({
     title: "Delete old scans",
     action: "Show how many",
-    content: html`<p>Results that the current state is made of are kept, and so is the list of changes.</p>
+    content: html`<p>Results that the current state depends on are kept, and so is the list of changes.</p>
       <label>Older than <select name="days">${Object.entries(AGES).map(([days, text]) =>
         html`<option value=${days} ?selected=${days === "90"}>${text}</option>`)}</select></label>`,
   });
