@@ -159,7 +159,7 @@ dist: sbom ## build all that a release consists of, for DIST_ARCHS: target/dist 
 	cross/dist $(DIST) $(VERSION) "$$(git log -1 --format=%ct)" \
 	  $(foreach arch,$(DIST_ARCHS),$(arch)=target/$(TARBALL_OF_$(arch))/$(PROFILE)/portscan)
 
-# Optimised, for an emulated processor is slow, and without what only a debugger needs, which takes long to make. The
+# Optimised, because an emulated processor is slow, and without debug information, which takes long to make. The
 # tests are made first and at once: each is one crate, which one core compiles.
 OPTIMISED := --config profile.dev.package.portscan.opt-level=1 --config profile.dev.debug=0
 cross-test-setup: # builds them

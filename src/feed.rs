@@ -285,8 +285,9 @@ fn unclaimed(device: Device, holders: &mut HashMap<Address, Option<Mac>>) -> Res
 }
 
 /// Whether a feed may name this address: the machine's own networks and private ranges, or what the owner
-/// allows. A forged feed must not turn this machine against the internet, nor inwards. Ranges that strangers may be in
-/// need the owner's permission even where this machine has an address in them: on a router, that is its carrier's side.
+/// allows. A forged feed must not turn this machine against the internet or against itself. Ranges that strangers may
+/// use need the owner's permission even if this machine has an address in them, as a router has on its carrier's
+/// side.
 ///
 /// # Errors
 /// Fails with the reason for the refusal.

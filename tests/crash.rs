@@ -44,8 +44,8 @@ fn kills_on_a_full_disk_lose_nothing_that_was_finished_or_acknowledged() {
     survive(&lab, &portscan, kills("PORTSCAN_TEST_FULL_DISK_KILLS", 10), ballast);
 }
 
-/// Kills the appliance so often, at random moments, while a client writes expectations. Before each kill `burden` may
-/// put a load on the machine, which is removed once the appliance runs again.
+/// Kills the appliance this many times, at random moments, while a client writes expectations. Before each kill
+/// `burden` may put a load on the machine, which is removed once the appliance runs again.
 fn survive<T>(lab: &Lab, portscan: &Portscan, kills: usize, burden: impl Fn(usize) -> Option<T>) {
     let mut moments = fastrand::Rng::with_seed(7);
     let mut finished = BTreeSet::new();

@@ -1,4 +1,4 @@
-//! From a port that opens to the message that tells of it, on the owner's own channels.
+//! From a port that opens to the message about it, on the owner's own channels.
 
 pub(crate) mod channels;
 mod faults;

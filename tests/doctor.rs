@@ -48,7 +48,7 @@ fn judges_the_machine_and_the_running_appliance_and_sends_nothing() {
     assert_eq!(about(&document, "neighbour table")[0]["state"], "ok");
     assert_eq!((lab.arp_requests(), lab.multicasts()), (before, multicasts), "it sends nothing");
 
-    // Another program has the port: this one, and its name and number are told.
+    // Another program has the port, namely this test: its name and number are reported.
     let (document, works) = judged(&doctor(&taken, &data));
     let port = about(&document, "port")[0];
     assert!(!works && port["essential"] == true && port["state"] == "lacking", "{document:#}");

@@ -12,7 +12,7 @@ const DEVICES: usize = 250;
 /// Ten ports that are open on each; none of them is left alone.
 const OPEN: &str = "21-23,80,443,5000,6053,7000,8080,8443";
 
-/// All ports of a device take 40 s, for its services are silent, and eight devices are identified at once.
+/// All ports of a device take 40 s, because its services are silent; eight devices are identified at once.
 const LONG: Duration = Duration::from_secs(2 * 3600);
 
 /// Prints the figures: `make identify-cost`.

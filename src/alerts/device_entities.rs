@@ -259,7 +259,7 @@ mod tests {
     struct Broker(BTreeMap<String, String>);
 
     impl Broker {
-        /// Publishes at most so many things.
+        /// Publishes at most this many messages.
         fn take(&mut self, board: &mut DeviceBoard, most: usize) -> usize {
             let mut count = 0;
             while count < most

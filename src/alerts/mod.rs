@@ -10,7 +10,7 @@
 //! | `trouble.rs` | the same for the appliance's own trouble, which is a state, not an event |
 //! | `summary.rs` | when a summary is due, and that each is sent once |
 //! | `payload.rs` | the request that carries a message over HTTP |
-//! | `home_assistant.rs` | the payload and the topics of MQTT, and what Home Assistant is told |
+//! | `home_assistant.rs` | the payload and the topics of MQTT, and the messages for Home Assistant |
 //! | `device_entities.rs` | the entities of each device in Home Assistant, and their removal |
 //! | `line.rs` | the line that carries it to a syslog server |
 //! | `mail.rs` | the mail that carries it |

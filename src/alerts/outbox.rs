@@ -102,7 +102,7 @@ impl Pace {
     }
 }
 
-/// How long the next attempt waits after so many failed ones and another.
+/// Returns the wait before the next attempt after this many failures and one more.
 pub(super) fn retry_delay(attempts: u32) -> Duration {
     (FIRST_RETRY * 2_u32.saturating_pow(attempts.min(16))).min(LAST_RETRY)
 }
@@ -195,7 +195,7 @@ impl ChannelOutbox {
         }
     }
 
-    /// When the present or the next message is to be sent; `None`: there is none.
+    /// Returns when the present or the next message is due; `None`: there is none.
     fn due(&mut self, pace: &Pace, now: Moment) -> Option<Moment> {
         if self.message.is_some() {
             return Some(self.next_try);

@@ -111,12 +111,12 @@ impl SummaryWatch {
         }
     }
 
-    /// Returns what is to be saved once the summary of a day is written; then [`SummaryWatch::saved`].
+    /// Returns the state to save once the summary of a day is written; call [`SummaryWatch::saved`] then.
     pub fn write(&self, waiting: WaitingSummary) -> SavedSummary {
         SavedSummary { waiting: Some(waiting), ..self.saved.clone() }
     }
 
-    /// Returns what is to be saved if the summary of a day is not sent; then [`SummaryWatch::saved`].
+    /// Returns the state to save if the summary of a day is not sent; call [`SummaryWatch::saved`] then.
     pub fn skip(&self, day: Date) -> SavedSummary {
         SavedSummary { done: Some(day), ..self.saved.clone() }
     }

@@ -26,9 +26,9 @@ pub enum AlertCommand {
     List(AlertListArgs),
     /// Try a message that the receiver refused once more
     Retry(AlertMessageArgs),
-    /// Close a message: its channel sends nothing more about what it told of
+    /// Close a message: its channel sends nothing more about the same changes
     Ack(AlertMessageArgs),
-    /// Send nothing about a device, or nothing at all, for a while; at the end, tell what is still so
+    /// Send nothing about a device, or nothing at all, for a while; at the end, report what still holds
     Snooze(AlertSnoozeArgs),
 }
 

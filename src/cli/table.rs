@@ -53,7 +53,7 @@ pub(super) fn host(out: &mut dyn Write, found: &HostResult, style: &Style) -> io
         let open = counted(found.open(), "port");
         writeln!(out, "{open} open: something on the way accepts everything (-vv lists them)")?;
     }
-    let (listed, unlisted) = parted(found, style);
+    let (listed, unlisted) = split_listed(found, style);
     if !listed.is_empty() {
         ports(out, found, &listed, style)?;
     }
@@ -94,7 +94,7 @@ fn header(found: &HostResult) -> String {
 }
 
 /// Returns the ports to list, and a summary of each group that is only counted.
-fn parted(found: &HostResult, style: &Style) -> (Vec<PortFinding>, Vec<String>) {
+fn split_listed(found: &HostResult, style: &Style) -> (Vec<PortFinding>, Vec<String>) {
     let mut groups: BTreeMap<PortState, Vec<PortFinding>> = BTreeMap::new();
     for finding in found.report.verdicts() {
         groups.entry(finding.state).or_default().push(finding);
@@ -159,7 +159,7 @@ fn service(found: &HostResult, port: u16) -> String {
     }
 }
 
-/// Product and version, or what else tells the service, for a cell of a table: `OpenSSH 9.2p1`.
+/// Formats product and version, or what else identifies the service, for a cell of a table: `OpenSSH 9.2p1`.
 fn version(found: &PortIdentification) -> String {
     let PortIdentification { product, version, title, certificate, .. } = found;
     let mut text = product.clone().unwrap_or_default();

@@ -31,7 +31,7 @@ impl BlockedPorts {
         self.rows.remove(&place);
     }
 
-    /// A probe met a local error. Returns whether the port is to be given up.
+    /// Takes a local error of a probe. Returns whether the port must be given up.
     pub(super) fn note_fault(&mut self, place: u32, port: u16) -> bool {
         self.faults = self.faults.saturating_add(1);
         let row = self.rows.entry(place).or_default();

@@ -112,7 +112,7 @@ pub(super) struct Board {
     cells: Vec<Cell>,
     /// Round trips of open ports, in microseconds, in the order of the replies.
     rtts: Vec<(u32, u32)>,
-    /// How many ports without a final mark had so many tries.
+    /// The number of ports without a final mark, by their number of tries.
     looked: [u32; 16],
     open: u32,
 }
@@ -151,7 +151,7 @@ impl Board {
         self.rtts.iter().map(|&(place, _)| place)
     }
 
-    /// Whether the port is to be probed, if it may have so many tries.
+    /// Whether the port needs a probe, if it may have this many tries.
     pub(super) fn is_due(&self, place: u32, tries: u8) -> bool {
         let cell = self.cells[place as usize];
         !cell.mark().is_final() && !cell.is_under_way() && cell.tries() < tries

@@ -17,7 +17,7 @@ const NO_ROUTE_PAUSE: Duration = Duration::from_millis(250);
 /// After this many of these errors in a row the host counts as unreachable.
 const NO_ROUTE: u32 = 3;
 
-/// After so many errors in a row, and 0.3 s of pauses, the fault is a lasting one.
+/// After this many errors in a row, and 0.3 s of pauses, the fault counts as lasting.
 const LASTING: u32 = 5;
 
 /// A self-connect happens by chance, once in 28,000 probes, and is simply retried.

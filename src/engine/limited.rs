@@ -9,13 +9,13 @@
 /// Fewer refusals than these may be a few closed ports for which a firewall has a hole.
 const SOME: u32 = 16;
 
-/// Of so many probes more than one is unanswered: that is more than loss.
+/// If more than one in this many probes is unanswered, that is more than loss.
 const MANY: u32 = 8;
 
 /// Silent ports that are probed slowly as a sample: half a second's worth.
 const SAMPLE: u32 = 64;
 
-/// Of so many probes of the sample one may stay unanswered because of loss.
+/// One in this many probes of the sample may stay unanswered because of loss.
 const EXCEPTIONS: u32 = 20;
 
 /// The limit is recognised only if at least one of so many of the job's ports is left to be explained by it. At up to 9
@@ -79,8 +79,8 @@ impl Limited {
             && self.lost_witnesses.saturating_mul(MANY) <= self.witnesses
     }
 
-    /// Judges a slow pass by so many probes, of which so many were refused; `left`: ports of the pass that are not
-    /// probed yet; `ports`: those of the job.
+    /// Judges a slow pass by its number of probes and of refusals; `left`: ports of the pass that are not probed yet;
+    /// `ports`: all ports of the job.
     pub(super) fn judge(&mut self, looks: u32, refused: u32, left: u32, ports: u32) -> Sample {
         if looks < SAMPLE || !self.is_credible() {
             return Sample::Open;

@@ -124,7 +124,7 @@ impl Pacer {
         }
     }
 
-    /// Notes that so many earlier probes waited in the kernel for ARP and left together only now.
+    /// Notes that this many earlier probes waited in the kernel for ARP and left together only now.
     pub(super) fn held_up(&mut self, probes: usize, now: Moment) {
         (0..probes).for_each(|_| insert(&mut self.recent, (now, Departure::Confirmed)));
     }

@@ -26,7 +26,7 @@ const STEP: usize = 2048;
 /// Tries at ports that a user would miss.
 const SPECIAL_TRIES: u8 = 3;
 
-/// If more than one in so many is lost, another pass is needed.
+/// If more than one in this many replies is lost, another pass is needed.
 const LOSSY: u32 = 200;
 
 /// The pass from which on a job may keep to half of T3's pace, whatever its template. A port that is silent by then may
@@ -40,7 +40,7 @@ const FEW: u32 = 2048;
 /// The pause before a slow pass: a host that limits its refusals may have none left for a second.
 const RATIONED: Duration = Duration::from_millis(1100);
 
-/// If more than one canary in so many is lost, the host or the path may be overwhelmed.
+/// If more than one in this many canaries is lost, the host or the path may be overwhelmed.
 const OVERWHELMED: u32 = 8;
 
 /// The passes over a job's ports.
@@ -84,7 +84,7 @@ pub(super) struct Passes {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Search {
     Found(u32),
-    /// The search takes longer, and is to be continued.
+    /// The search takes longer, and must be continued.
     Unfinished,
     /// No place is left in this pass.
     Over,

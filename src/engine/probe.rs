@@ -94,7 +94,7 @@ pub enum LocalError {
     Memory,
     /// EPERM, EACCES: the local firewall.
     Denied,
-    /// There is no route to the host's network, and none is to be expected: the job ends without a verdict.
+    /// There is no route to the host's network, and none is likely to appear: the job ends without a verdict.
     NoRoute,
     /// The link to the host's network is down, or was while the probe was in flight: no carrier, no address or no
     /// interface. The job waits for it.

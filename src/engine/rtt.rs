@@ -21,11 +21,11 @@ const LEAST: Duration = Duration::from_millis(300);
 /// Replies faster than this are those of a near host.
 const NEAR: Duration = Duration::from_millis(5);
 
-/// A host counts as near after so many samples, all of them near. A host with every sixth reply slow shows 16 fast ones
-/// in a row once in 18 times; its tail corrects that soon after.
+/// A host counts as near after this many samples, all of them near. A host with every sixth reply slow shows 16 fast
+/// ones in a row once in 18 times; its tail corrects that soon after.
 pub(super) const ENOUGH: u32 = 16;
 
-/// After so many samples one in a hundred may be slow.
+/// After this many samples one in a hundred may be slow.
 const PLENTY: u32 = 64;
 
 /// Replies, one for each [`PLENTY`], that may be late because this machine stalled: a host behind a firewall sends a

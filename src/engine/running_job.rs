@@ -279,8 +279,8 @@ impl RunningJob {
         }
     }
 
-    /// Whether a bare SYN may ask for this purpose: not on a single port that a user waits for, nor where a connect is
-    /// to confirm what a SYN has found.
+    /// Whether a bare SYN may probe for this purpose: not on a single port that a user waits for, and not where a
+    /// connect must confirm what a SYN has found.
     pub(super) fn asks_by_syn(&self, purpose: Purpose) -> bool {
         let is_for_syn = match purpose {
             Purpose::Port(place) => !self.unconfirmed.contains(&place),

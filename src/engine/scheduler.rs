@@ -347,8 +347,8 @@ impl Engine {
     }
 }
 
-/// Whether an outcome shows that this machine has too few sockets. A missing route and a self-connect do not, nor does
-/// a probe that was not started: then time is short.
+/// Whether an outcome shows that this machine has too few sockets. A missing route and a self-connect do not, and
+/// neither does a probe that was not started, which shows a lack of time.
 const fn is_shortage(outcome: Outcome) -> bool {
     match outcome {
         Outcome::Local(error) => {

@@ -45,7 +45,7 @@ impl Spread {
         tick_from(self.rate.next())
     }
 
-    /// Notes that no socket was free for the host, which had so many.
+    /// Notes that no socket was free for the host, which had this many.
     pub(super) fn note_shortage(&mut self, had: usize, now: Moment) {
         let this = Shortage { began: now, at: now, had };
         let lately = self.shortage.filter(|shortage| now.since(shortage.began) < SHORTAGE);
@@ -53,7 +53,7 @@ impl Spread {
             Some(lately.map_or(this, |that| Shortage { at: now, had: that.had.max(had), ..that }));
     }
 
-    /// The spacing at which so many sockets suffice, if each probe holds one for so long.
+    /// Returns the spacing at which this many sockets suffice, if each probe holds one for this long.
     pub(super) fn interval(&self, held: Duration, sockets: usize, now: Moment) -> Duration {
         let lately = self.shortage.filter(|shortage| now.since(shortage.at) < SHORTAGE);
         let sockets = lately.map_or(sockets, |shortage| shortage.had.min(sockets)).max(1);

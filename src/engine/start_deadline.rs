@@ -13,7 +13,7 @@ const USUAL: Duration = Duration::from_millis(5);
 /// is busy with other work.
 const MOST: Duration = Duration::from_millis(160);
 
-/// One missed start in so many probes is too many.
+/// One missed start in this many probes is too many.
 const TOO_MANY: u32 = 50;
 
 /// How long all hosts pause then: several times the usual deadline.

@@ -13,8 +13,8 @@ pub struct Bounds {
     pub in_flight: u32,
     /// Most probes per second that stay unanswered; `None`: no bound.
     pub silent: Option<NonZeroU32>,
-    /// The connection table is full: no probe may leave for now, for it would be dropped before it is on the wire, and
-    /// its silence would pass for the host's.
+    /// The connection table is full: no probe may leave for now, because it would be dropped before it is on the
+    /// wire, and its silence would count as the host's.
     pub full: bool,
 }
 

@@ -9,8 +9,8 @@ use crate::model::Moment;
 
 use super::timing::BEFORE_RETRANSMIT;
 
-/// A host without a packet for so long may doze off. Wi-Fi clients stay awake for 100 ms and more after a packet; half
-/// of that allows for packets that arrive late.
+/// A host without a packet for this long may doze off. Wi-Fi clients stay awake for 100 ms and more after a packet;
+/// half of that allows for packets that arrive late.
 const DOZES_OFF: Duration = Duration::from_millis(50);
 
 /// A host that the streak's first probe woke is awake after this time. To be on the safe side, it is the longest time

@@ -25,7 +25,7 @@ use super::job::Link;
 /// point not until it has agreed on keys. Silence counts from then on, or from the first reply of any host there.
 const SETTLES: Duration = Duration::from_secs(35);
 
-/// A route that is missing is waited for so long after the last change of the network: DHCP may bring it back.
+/// How long to wait for a missing route after the last change of the network: DHCP may bring it back.
 const CHANGING: Duration = Duration::from_secs(60);
 
 /// For how long after the last probe over it a closed interface is reported.

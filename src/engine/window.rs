@@ -69,8 +69,9 @@ const CUT_PAUSE: Duration = Duration::from_millis(100);
 /// How late the driver may be: beyond, paced probes leave in bursts, and HTTP is delayed, too.
 pub(super) const LATE: Duration = Duration::from_millis(20);
 
-/// Lateness halves the window at most so often, which its growth makes up for: if half the load does not help, other
-/// programs on this machine are the cause, and a scan that shrank to nothing would not help either.
+/// The least time between two halvings because of lateness, which the window's growth makes up for: if half the load
+/// does not help, other programs on this machine are the cause, and shrinking a scan to nothing would not help
+/// either.
 const LAG_PAUSE: Duration = Duration::from_secs(1);
 
 /// The factor by which it grows in a second: from the least to 4,096 sockets takes eight seconds.
@@ -104,7 +105,7 @@ impl GlobalWindow {
         self.size as usize
     }
 
-    /// Whether so many sockets are open that silent ones should be closed early.
+    /// Whether the sockets in flight nearly fill the window, so that silent ones should be closed early.
     pub(super) fn is_tight(&self, in_flight: usize) -> bool {
         in_flight as f64 > self.size * 0.8
     }

@@ -25,7 +25,7 @@ use crate::{
     store::{CachedHost, Store, StoreError},
 };
 
-/// Devices that are read at a time: some 10 KB of their MACs.
+/// Devices that are read at a time; their MACs take some 10 KB.
 const MACS: u32 = 512;
 
 /// Ports that are written at a time, with the same aim.

@@ -91,7 +91,7 @@ impl MessageTemplates {
         for (sample, message) in samples() {
             part.render(template, &message).map_err(|error| match error {
                 // A malformed template fails for every message, so the error names none.
-                wrong @ TemplateError::Wrong { .. } if is_unreadable(template) => wrong,
+                wrong @ TemplateError::Wrong { .. } if is_malformed(template) => wrong,
                 error => TemplateError::Sample { sample, error: Box::new(error) },
             })?;
         }
@@ -127,7 +127,7 @@ fn environment() -> Environment<'static> {
 }
 
 /// Whether the template is malformed, so that it fails for every message.
-fn is_unreadable(template: &str) -> bool {
+fn is_malformed(template: &str) -> bool {
     environment().template_from_str(template).is_err()
 }
 

@@ -26,7 +26,7 @@ pub(super) trait Inquirer: Send {
     /// Asks a question.
     fn ask(&self, question: &Question<Self::Source>) -> impl Future<Output = Self::Answer> + Send + 'static;
 
-    /// Tells the plan how a question ended, and keeps what is to be written.
+    /// Reports the outcome of a question to the plan, and keeps the findings for the next write.
     fn take(
         &mut self,
         plan: &mut QuestionPlan<Self::Source>,

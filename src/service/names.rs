@@ -1,5 +1,5 @@
 //! Looks up the names of devices for which neither the owner nor a feed gives one: asks this machine's resolver, and
-//! the devices of the own network themselves.
+//! the devices on this machine's networks themselves.
 //!
 //! `questions.rs` decides which question is due when, and `inquiry.rs` asks it. This file finds the answers, and
 //! passes them to the store in batches, because each commit wears an SD card. A device that must not be scanned

@@ -47,7 +47,7 @@ struct Version {
 /// A file that was there when the directory was last read.
 struct Seen {
     version: Version,
-    /// When this version is to be tried again; `None` before the first try.
+    /// When to try this version again; `None` before the first try.
     again: Option<Moment>,
 }
 

@@ -18,7 +18,7 @@ pub(super) trait Pending: Send {
     /// Applies the change and keeps the answer; returns whether the change was made.
     ///
     /// # Errors
-    /// A transient failure: the change is to be applied again later.
+    /// A transient failure: the change must be applied again later.
     fn apply(&mut self, connection: &Connection) -> rusqlite::Result<bool>;
 
     /// Gives the caller the answer of the last [`Pending::apply`].

@@ -1,4 +1,4 @@
-//! The expected state: which ports are to be open or closed, and whether there is a baseline.
+//! The expected state: which ports should be open or closed, and whether there is a baseline.
 
 use std::collections::HashMap;
 

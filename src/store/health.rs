@@ -66,7 +66,7 @@ pub(super) fn diagnose(path: &Path, error: &rusqlite::Error) -> StoreHealth {
     match error.sqlite_error_code() {
         Some(DiskFull) => StoreHealth::Full,
         Some(DatabaseCorrupt | NotADatabase) => StoreHealth::Damaged(error.to_string()),
-        // SQLite reports "disk I/O error" for many causes; the file system tells which.
+        // SQLite reports "disk I/O error" for many causes; the file system shows which.
         Some(SystemIoFailure | CannotOpen | ReadOnly) => match disk() {
             Some(disk) if disk.flags().contains(FsFlags::ST_RDONLY) => StoreHealth::ReadOnly,
             Some(disk) if is_nearly_full(&disk) => StoreHealth::Full,

@@ -33,8 +33,9 @@ pub(super) fn insert_observation(
 
 /// Reports the changes that an observation found, for the ports that no newer one covers. An import reports nothing
 /// unless it is the newest of all. The first observation of a device's ports of a protocol is no change, because the
-/// new device itself is reported; nor is the first one of further ports, as [`first_seen_open`] restricts them. The
-/// first one at another address of the device opens the ports that are not open elsewhere on it.
+/// new device itself is reported. The first observation of further ports is no change either, except as
+/// [`first_seen_open`] says. The first one at another address of the device opens the ports that are not open
+/// elsewhere on it.
 fn report_changes(
     connection: &Connection,
     (credit, device): (Credit, &Device),

@@ -153,7 +153,7 @@ fn open_scans(connection: &Connection) -> Result<Vec<OpenScan>> {
 }
 
 /// The endpoints for which a scan has a result, up or down, each at the device's present address; and the addresses at
-/// which nothing answered. A host that was cut short is to be scanned again.
+/// which nothing answered. A host that was cut short must be scanned again.
 fn done(connection: &Connection, scan: ScanId) -> Result<Vec<Device>> {
     let sql = "SELECT d.mac, coalesce(n.address, e.address), d.name
                FROM observations o JOIN endpoints e ON e.id = o.endpoint JOIN devices d ON d.id = e.device

@@ -44,8 +44,8 @@ impl Default for SightingFilter {
 }
 
 impl SightingFilter {
-    /// Returns the devices of which a sighting is to be written, each with all of its addresses: those with a change,
-    /// and those of which nothing was written for an hour. Counts them as written.
+    /// Returns the devices with a sighting that must be written, each with all of its addresses: those with a change,
+    /// and those without a write for an hour. Counts them as written.
     pub(super) fn due(&mut self, seen: Vec<Device>, now: Moment) -> Vec<Vec<Device>> {
         if self.commits.left(now) == 0 {
             return Vec::new();

@@ -74,7 +74,7 @@ impl FaultRounds {
         running.kill();
     }
 
-    /// Runs so many rounds, in each of which this also kills what the appliance delivers to.
+    /// Runs this many rounds; in each, `kill` also kills the receiver.
     pub(super) fn run_all(
         &mut self,
         count: i64,

@@ -226,7 +226,7 @@ fn kills_of_the_appliance_and_of_the_mail_server_lose_no_mail() {
     arrivals.report(rounds(ROUNDS));
 }
 
-/// The events that each mail tells of, by its Message-ID; a mail that is there twice is the same.
+/// The events of each mail, by its Message-ID; a mail that arrives twice has the same content.
 fn contents(mails: &[Value]) -> BTreeMap<String, Vec<i64>> {
     let mut contents: BTreeMap<String, Vec<i64>> = BTreeMap::new();
     for mail in mails {

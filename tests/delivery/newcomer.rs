@@ -1,4 +1,4 @@
-//! From a new device, with a port open, to the message that tells of it.
+//! From a new device with an open port to the message about it.
 
 use serde_json::json;
 

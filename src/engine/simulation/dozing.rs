@@ -23,7 +23,7 @@ fn silent(open: &str) -> Behaviour {
     Behaviour { default: Unopened::Filtered, ..neighbour(open) }
 }
 
-/// Scans so many ports with so many sockets at most; returns what was found, and how long it took.
+/// Scans this many ports with at most this many sockets; returns the findings and the duration.
 fn look(
     device: Behaviour,
     (timing, max_in_flight, last): (Timing, u16, u16),

@@ -169,7 +169,7 @@ impl Sockets {
         self.poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), BESIDE, Interest::READABLE)
     }
 
-    /// Whether something has arrived there since the last call. It is told once: read all.
+    /// Whether something has arrived there since the last call. It is reported once, so read everything.
     pub(super) fn take_beside(&mut self) -> bool {
         std::mem::take(&mut self.is_beside)
     }

@@ -71,7 +71,7 @@ async fn connect(address: &Address, port: u16) -> Result<TcpStream, NoConnection
         io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable => NoConnection::Silent,
         _ => NoConnection::Local(error),
     })?;
-    // A port of the own machine may connect to itself (RFC 9293, 3.5), and would hear what it sends.
+    // A port of this machine may connect to itself (RFC 9293, 3.5), and would receive what it sends.
     if stream.local_addr()? == stream.peer_addr()? {
         return Err(io::Error::from(io::ErrorKind::AddrInUse).into());
     }

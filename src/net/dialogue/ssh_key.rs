@@ -154,7 +154,7 @@ async fn next_payload(stream: &mut TcpStream, received: &mut Vec<u8>) -> io::Res
     Ok(packet[5..4 + length - padding].to_vec())
 }
 
-/// Reads until so many bytes are there.
+/// Reads until this many bytes have arrived.
 async fn fill(stream: &mut TcpStream, received: &mut Vec<u8>, count: usize) -> io::Result<()> {
     let mut piece = [0; 4096];
     while received.len() < count {

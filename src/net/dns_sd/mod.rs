@@ -2,8 +2,8 @@
 //!
 //! By a few unicast questions, not by browsing with mdns-sd: that sends each question about each type to every device by
 //! multicast, again and again (RFC 6762, 5.2; for 48 types 192 packets in the first ten seconds, 384 in four minutes),
-//! has every device answer to all, and caches what anybody announces about anybody. Here only the device itself can
-//! answer, to this socket alone.
+//! has every device answer to all, and caches what any device announces about any other. Here only the device itself
+//! can answer, to this socket alone.
 //!
 //! | File | Does |
 //! |---|---|

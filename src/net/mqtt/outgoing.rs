@@ -3,7 +3,8 @@
 use super::options::{MqttOptions, MqttWill};
 use crate::config::MqttVersion;
 
-/// The longest packet that is received, in bytes. A broker of version 5 is told, and drops what is longer.
+/// The longest packet that is received, in bytes. CONNECT announces it to a broker of version 5, which drops longer
+/// ones.
 pub(super) const LONGEST: u32 = 16 * 1024;
 
 /// QoS 1: at least once.

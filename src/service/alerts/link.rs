@@ -241,9 +241,9 @@ impl BrokerLink {
                     _ = answer.send(published.clone());
                     self.note_refusal(published)
                 }
-                Incident::Message(Ok(message)) => self.hear(&mut session, topics, &message).await,
+                Incident::Message(Ok(message)) => self.handle_message(&mut session, topics, &message).await,
                 Incident::Message(Err(error)) => Err(error),
-                Incident::State => self.tell_state(&mut session, topics).await,
+                Incident::State => self.publish_state(&mut session, topics).await,
                 Incident::Devices => {
                     is_settled = true;
                     self.plan_devices(&session, topics);
@@ -251,7 +251,7 @@ impl BrokerLink {
                 }
                 Incident::Announcement => match self.board.pop() {
                     Some(EntityAnnouncement { topic, payload }) => {
-                        self.tell(&mut session, &topic, &payload).await
+                        self.publish_retained(&mut session, &topic, &payload).await
                     }
                     None => Ok(()),
                 },
@@ -284,7 +284,7 @@ impl BrokerLink {
             self.note_refusal(subscribed)?;
             self.announce(session, topics).await?;
         }
-        self.tell(session, &topics.availability(), ONLINE).await
+        self.publish_retained(session, &topics.availability(), ONLINE).await
     }
 
     async fn announce(
@@ -294,18 +294,18 @@ impl BrokerLink {
     ) -> Result<(), MqttError> {
         let Some(discovery) = topics.discovery() else { return Ok(()) };
         let page = super::page_url(&self.parts.config.borrow());
-        self.tell(session, &discovery, &topics.device(&page).to_string()).await?;
-        self.tell_state(session, topics).await
+        self.publish_retained(session, &discovery, &topics.device(&page).to_string()).await?;
+        self.publish_state(session, topics).await
     }
 
-    async fn tell_state(
+    async fn publish_state(
         &mut self,
         session: &mut MqttSession<MqttStream>,
         topics: &MqttTopics,
     ) -> Result<(), MqttError> {
         let state = self.states.appliance.borrow_and_update().as_ref().map(ApplianceState::to_json);
         match state {
-            Some(state) => self.tell(session, &topics.state(), &state.to_string()).await,
+            Some(state) => self.publish_retained(session, &topics.state(), &state.to_string()).await,
             None => Ok(()),
         }
     }
@@ -328,7 +328,7 @@ impl BrokerLink {
     }
 
     /// Publishes a retained message.
-    async fn tell(
+    async fn publish_retained(
         &self,
         session: &mut MqttSession<MqttStream>,
         topic: &str,
@@ -352,7 +352,7 @@ impl BrokerLink {
 
     /// Handles a message from the broker: Home Assistant's start, or a request for a scan. Any client of the broker
     /// can send one, so nothing here changes what is expected or stored.
-    async fn hear(
+    async fn handle_message(
         &mut self,
         session: &mut MqttSession<MqttStream>,
         topics: &MqttTopics,
@@ -369,7 +369,7 @@ impl BrokerLink {
             self.announce(session, topics).await?;
             self.board.begin();
             self.plan_devices(session, topics);
-            return self.tell(session, &topics.availability(), ONLINE).await;
+            return self.publish_retained(session, &topics.availability(), ONLINE).await;
         }
         let now = self.parts.clock.now();
         let is_due = self.button.is_none_or(|pressed| now.since(pressed) >= BUTTON_PAUSE);

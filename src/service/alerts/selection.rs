@@ -92,7 +92,7 @@ impl Selection {
         devices.read(&self.store, config, device, self.clock.wall()).await
     }
 
-    /// Returns what a channel tells of these events, with their ids; those that are not sent there are left out.
+    /// Returns what a channel sends of these events, with their ids; events that it does not send are left out.
     async fn choose(
         &self,
         mut events: Vec<ChangeEvent>,
@@ -189,7 +189,7 @@ impl Selection {
     }
 }
 
-/// What a channel tells of one event.
+/// What a channel sends of one event.
 struct ChosenChange {
     change: AlertChange,
     /// The event that began the message about the alert that this one ends, if it ends one.

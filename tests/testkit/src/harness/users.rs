@@ -16,7 +16,7 @@ pub enum Users {
     RootAlone,
 }
 
-/// Two numbers that no distribution gives to anybody.
+/// Two numbers that no distribution assigns.
 const SERVICE: u32 = 54_321;
 const PASSER_BY: u32 = 54_322;
 

@@ -28,7 +28,8 @@ pub(super) struct Device {
     expected: HashMap<(u16, u16), u32>,
 }
 
-/// Our side's initial sequence number: nobody attacks the lab, and a constant reads well in captures.
+/// The device's initial sequence number: constant, because the lab has no attacker and a constant reads well in
+/// captures.
 const INITIAL: u32 = 1_000_000;
 
 impl Device {
