@@ -19,7 +19,7 @@ use crate::{
     lab::{Lab, Switch},
 };
 
-/// What takes seconds on a Pi takes minutes on an emulated one with half a processor.
+/// Actions that take seconds on a Pi take minutes on an emulated one with half a processor.
 const LONG: Duration = Duration::from_secs(900);
 
 /// The test's own address on the LAN, and another machine's; both are outside the range that the Pi sweeps.

@@ -1,5 +1,6 @@
-//! What `portscan serve` tells a person at a terminal when it starts: where its page is, which networks and devices it
-//! watches, and which it does not and why. Under systemd there is no terminal, and the log says what it always did.
+//! Prints a summary on a terminal when `portscan serve` starts: the address of the page, the networks and devices
+//! that it watches, and those that it does not watch, and why. Under systemd there is no terminal, and only the log
+//! is written.
 
 use std::{
     fmt::Write as _,

@@ -30,7 +30,7 @@ Examples:
 
 Exit: 0 done, 1 failed or no such device, 2 wrong usage.";
 
-/// What is to be explained.
+/// The subject to explain.
 #[derive(Args, Debug, Clone, PartialEq)]
 #[command(after_help = HELP)]
 pub struct ExplainArgs {
@@ -45,7 +45,7 @@ pub struct ExplainArgs {
     pub access: ApplianceArgs,
 }
 
-/// Why something is not explained.
+/// Why the subject cannot be explained.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ExplainError {
     #[error(transparent)]

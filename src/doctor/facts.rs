@@ -52,7 +52,7 @@ pub(super) enum Installation {
     Binary,
 }
 
-/// The process whose privileges are judged: the running appliance, else this one.
+/// The process with the privileges to judge: the running appliance, else this one.
 #[derive(Clone, Debug)]
 pub(super) struct JudgedProcess {
     pub(super) pid: u32,

@@ -38,7 +38,7 @@ use crate::{
 /// Where the kernel's settings are.
 const SETTINGS: &str = "/proc/sys/net/ipv4";
 
-/// The process whose privileges are judged.
+/// The process with the privileges to judge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Judged {
     /// The appliance that runs on this machine; if none does, this process.

@@ -25,11 +25,11 @@ const VALUE_MAX: usize = 255;
 /// `_googlecast`, `_hue`.
 const MODEL_KEYS: [&str; 4] = ["model", "am", "md", "modelid"];
 
-/// Keys whose value is a printer's or scanner's maker and model: `_ipp` and related types (Bonjour Printing
+/// Keys for a printer's or scanner's maker and model in one value: `_ipp` and related types (Bonjour Printing
 /// Specification 1.2.1, 9.2), `_uscan`.
 const NAME_KEYS: [&str; 2] = ["ty", "product"];
 
-/// Keys whose value is the maker.
+/// Keys for the maker.
 const MAKER_KEYS: [&str; 3] = ["manufacturer", "usb_mfg", "mfg"];
 
 pub(super) fn identify(

@@ -23,8 +23,8 @@ enum Extent {
     Start,
     /// Some of its words.
     Words,
-    /// Some of its words, followed by a word with a digit: maker and model, for makers whose name is also a common
-    /// word.
+    /// Some of its words, followed by a word with a digit: maker and model, for makers with a name that is also a
+    /// common word.
     Model,
     /// The beginning of a word, followed by a digit: the code of a model, so that "DIR-" does not match "DIR-list".
     Code,

@@ -126,7 +126,7 @@ pub(super) fn store(store: &StoreFacts) -> [MetricFamily; 5] {
     ]
 }
 
-/// Nothing without a channel: who alerts by Prometheus needs none.
+/// Nothing without a channel: an owner who alerts by Prometheus needs none.
 pub(super) fn channels(channels: &[ChannelFacts]) -> Vec<MetricFamily> {
     if channels.is_empty() {
         return Vec::new();

@@ -139,8 +139,8 @@ const NAMES: &[(&str, DeviceType)] = &[
     ("xbox", DeviceType::Console),
 ];
 
-/// The beginnings of names, as [`crate::vendor::vendor`] spells them, of firms whose own network interfaces are only
-/// in devices of one type. Firms that make several types, such as Canon and Samsung, do not belong here.
+/// The beginnings of names, as [`crate::vendor::vendor`] spells them, of firms that put their own network interfaces
+/// only into devices of one type. Firms that make several types, such as Canon and Samsung, do not belong here.
 const VENDORS: &[(&str, DeviceType)] = &[
     ("American Power Conversion", DeviceType::Ups),
     ("ASUSTOR", DeviceType::Nas),

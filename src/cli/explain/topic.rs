@@ -1,10 +1,10 @@
-//! What the user asks about: a port or a device.
+//! The subject that the user asks about: a port or a device.
 
 use std::str::FromStr;
 
 use crate::model::{DeviceKey, DeviceKeyError, PortSet, Protocol, TargetSpec};
 
-/// What is to be explained.
+/// The subject to explain.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Topic {
     /// A port; without a protocol over TCP and UDP.

@@ -11,7 +11,7 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// The tag of devices whose absence raises an alert even if nothing is expected of them.
+/// The tag of devices that raise an alert when they are gone, even if nothing is expected of them.
 const CRITICAL: &str = "critical";
 
 /// What is known of a device now.
