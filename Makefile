@@ -101,7 +101,8 @@ deb: cross $(MAKERS)/bin/cargo-deb ## package the binary of `make cross`, for `a
 	  --target $(TRIPLE) --profile $(PROFILE) --output $(DEB)
 	@echo "$(DEB)"
 
-# The Pi's package is inspected, and its program runs on an emulated processor; the installed package is for this machine.
+# The Pi's package is inspected, and its program runs on an emulated processor; the installed package is for this
+# machine.
 HERE_DEB := target/debian/portscan_$(VERSION)_$(HERE).deb
 deb-test: deb-setup ## inspect a Pi's package (ARCH); install one here, by apt too, upgrade and purge it: as root
 	$(MAKE) deb
