@@ -139,7 +139,7 @@ fn about_devices<E>(
     each(
         (
             "portscan_host_new",
-            "Whether none of the device's open ports has been accepted, although other devices' have.",
+            "Whether the device has open ports and none of them is accepted, although other devices' are.",
         ),
         |host| Some(f64::from(u8::from(host.new))),
     )?;
