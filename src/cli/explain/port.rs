@@ -101,10 +101,13 @@ fn print(out: &mut dyn Write, port: u16, protocols: &[Protocol], width: Option<u
         writeln!(out)?;
     }
     let registered = protocols.iter().find_map(|protocol| registered(port, *protocol));
-    let registered =
-        registered.map(|name| format!("IANA has registered the number for \"{name}\". ")).unwrap_or_default();
+    let registered = registered
+        .map(|name| format!("The worldwide list of port numbers (IANA's) calls it \"{name}\". "))
+        .unwrap_or_default();
+    // The texts of the file have no room to say it in each.
     let end = format!(
-        "{registered}A number does not prove what listens; `portscan explain DEVICE` says more of a device."
+        "{registered}A number does not prove which program answers: `portscan explain DEVICE` says more of a device. \
+         Commands and names of files are for the person who runs the device."
     );
     write_text(out, &end, width)
 }
@@ -158,30 +161,31 @@ fn print_unknown(
 ) -> io::Result<()> {
     let mut text = format!("{}: nothing is known about this port.", labels(port, protocols));
     if let Some(name) = protocols.iter().find_map(|protocol| registered(port, *protocol)) {
-        text += &format!(" IANA has registered the number for \"{name}\", which need not be what listens.");
+        text += &format!(" The worldwide list of port numbers (IANA's) calls it \"{name}\"; any other program may use it.");
     }
     if port >= FIRST_DYNAMIC {
-        text += " Such high numbers are given out by the system, often others after each start.";
+        text += " A device gives out such high numbers to its programs, often others after each start.";
     }
     write_text(out, &text, width)?;
     writeln!(out, "How to find out what it is:")?;
     let udp = protocols == [Protocol::Udp];
     let (sockets, apple) = if udp { ("-lunp", "UDP") } else { ("-ltnp", "TCP -sTCP:LISTEN") };
     let mut steps = vec![
-        format!(
-            "On the device itself list the programs that listen: \"sudo ss {sockets}\" on Linux, \"netstat -abn\" as \
-                 administrator on Windows, \"sudo lsof -nP -i{apple}\" on a Mac."
-        ),
-        "See what else it has open, and what it is: \"portscan explain DEVICE\".".to_owned(),
+        "See what else the device has open, and what that is: \"portscan explain DEVICE\".".to_owned(),
         "See since when it is open: \"portscan changes\". Think of what was installed or updated then."
             .to_owned(),
-        "Look into the manual of the device for the number, or ask its maker.".to_owned(),
+        "Look for the number in the manual of the device, or ask its maker.".to_owned(),
+        format!(
+            "The person who runs the device can list the programs that wait for connections: \"sudo ss {sockets}\" on \
+             Linux, \"netstat -abn\" as administrator on Windows, \"sudo lsof -nP -i{apple}\" on a Mac."
+        ),
     ];
     if !udp {
         let page = format!(
-            "Open http://ADDRESS:{port} and https://ADDRESS:{port} in a browser: many ports are pages."
+            "Open http://ADDRESS:{port} and https://ADDRESS:{port} in a browser, with the device's address: many ports \
+             are pages."
         );
-        steps.insert(1, page);
+        steps.insert(0, page);
     }
     let rows = steps.into_iter().map(|step| vec!["  -".to_owned(), step]);
     table::write(out, NO_HEADER, rows, 1, limited(width))
