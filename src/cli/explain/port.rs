@@ -161,7 +161,9 @@ fn print_unknown(
 ) -> io::Result<()> {
     let mut text = format!("{}: nothing is known about this port.", labels(port, protocols));
     if let Some(name) = protocols.iter().find_map(|protocol| registered(port, *protocol)) {
-        text += &format!(" The worldwide list of port numbers (IANA's) calls it \"{name}\"; any other program may use it.");
+        text += &format!(
+            " The worldwide list of port numbers (IANA's) calls it \"{name}\"; any other program may use it."
+        );
     }
     if port >= FIRST_DYNAMIC {
         text += " A device gives out such high numbers to its programs, often others after each start.";
