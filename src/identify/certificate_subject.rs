@@ -22,8 +22,35 @@ pub(super) fn parse(text: &str) -> Claims {
             }
         }
     }
+    if found.device.model.is_none() {
+        let names = attributes.iter().filter(|(name, _)| name.eq_ignore_ascii_case("cn"));
+        found.device.model = names.filter_map(|(_, name)| model_before_mac(name)).next();
+    }
     found
 }
+
+/// The model that devices put before their hardware address: `AM-200-00107fb7b1e2`, `RFS6000-B1-C1-11-11-11-11`. It has
+/// a digit: names of hosts before an address have none.
+fn model_before_mac(name: &str) -> Option<String> {
+    let is_hexadecimal = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let pairs = name.len().checked_sub("-00-00-00-00-00-00".len()).and_then(|at| name.split_at_checked(at));
+    let plain = name.len().checked_sub("-000000000000".len()).and_then(|at| name.split_at_checked(at));
+    let is_mac = |text: &str| {
+        let Some(address) = text.strip_prefix(['-', '_', ' ']) else { return false };
+        (address.len() == 12 && is_hexadecimal(address))
+            || (address.len() == 17
+                && address.split(['-', ':']).all(|pair| pair.len() == 2 && is_hexadecimal(pair)))
+    };
+    let (model, _) = [pairs, plain].into_iter().flatten().find(|(_, address)| is_mac(address))?;
+    let is_model = (3..=MODEL_MAX).contains(&model.len())
+        && model.starts_with(|c: char| c.is_ascii_alphabetic())
+        && model.contains(|c: char| c.is_ascii_digit())
+        && model.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
+    is_model.then(|| model.to_owned())
+}
+
+/// The longest model before an address, in bytes.
+const MODEL_MAX: usize = 24;
 
 /// The attributes and their values without escapes. Hexadecimal pairs (`\C3\A9`) stay as they are: no key has any.
 fn attributes(subject: &str) -> Vec<(String, String)> {
@@ -69,5 +96,17 @@ mod tests {
     fn names_the_maker_by_its_organisation() {
         assert_eq!(parse("CN=nas,O=Synology Inc.,C=TW").device.maker.as_deref(), Some("Synology"));
         assert!(parse("CN=nas,O=Home,C=TW").is_empty());
+    }
+
+    #[test]
+    fn takes_the_model_before_the_hardware_address() {
+        let model = |subject: &str| parse(subject).device.model;
+        assert_eq!(model("CN=shed20w_5CF4AB000000").as_deref(), Some("shed20w"));
+        assert_eq!(model("CN=SH6000-B1-C1-11-11-11-11,O=Home").as_deref(), Some("SH6000"));
+        let device = parse("CN=SH-200-00107fb7b1e2,O=Synology Inc.").device;
+        assert_eq!((device.maker.as_deref(), device.model.as_deref()), (Some("Synology"), Some("SH-200")));
+        for subject in ["CN=shed-00107fb7b1e2", "CN=00107fb7b1e2", "CN=x1-00107fb7b1eg", "CN=é-00107fb7b1e2"] {
+            assert_eq!(model(subject), None, "{subject}");
+        }
     }
 }

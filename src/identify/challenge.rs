@@ -10,8 +10,25 @@ const TABLE: Table = Table::new(include_str!("tables/realm.txt"));
 
 pub(super) fn parse(text: &str) -> Claims {
     let realm = realm(text);
-    TABLE.find(realm, Preference::Longest).or(MODELS.find(realm, Preference::Longest))
+    let mut found = TABLE.find(realm, Preference::Longest).or(MODELS.find(realm, Preference::Longest));
+    if found.device.maker.is_some() && found.device.model.is_none() {
+        found.device.model = last_model(realm);
+    }
+    found
 }
+
+/// The model at the end of a realm that describes the device, as `MAKER Wireless Router WR841N`.
+fn last_model(realm: &str) -> Option<String> {
+    let (_, word) = realm.rsplit_once(' ')?;
+    let is_model = (3..=MODEL_MAX).contains(&word.len())
+        && word.contains(|c: char| c.is_ascii_digit())
+        && word.starts_with(|c: char| c.is_ascii_uppercase())
+        && word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '+'));
+    is_model.then(|| word.to_owned())
+}
+
+/// The longest model at the end of a realm, in bytes; longer words are serial numbers.
+const MODEL_MAX: usize = 16;
 
 /// The first realm; the whole text if there is none.
 fn realm(text: &str) -> &str {
@@ -42,6 +59,9 @@ mod tests {
             (found.device.maker.as_deref(), found.device.model.as_deref()),
             (Some("NETGEAR"), Some("R6400"))
         );
+        let device = parse("Basic realm=\"TP-LINK Garden Router GR488\"").device;
+        assert_eq!((device.maker.as_deref(), device.model.as_deref()), (Some("TP-Link"), Some("GR488")));
+        assert_eq!(parse("Basic realm=\"TP-LINK Router 2\"").device.model, None);
         assert!(parse("Basic realm=\"Please log in\"").is_empty());
     }
 }

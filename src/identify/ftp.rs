@@ -3,7 +3,7 @@
 use super::{
     claims::Claims,
     table::{MODELS, Preference, Table},
-    text::{find_ignoring_case, is_common, without_reply_codes},
+    text::{find_ignoring_case, is_common, versioned, without_reply_codes},
     version,
 };
 
@@ -12,7 +12,7 @@ const TABLE: Table = Table::new(include_str!("tables/ftp.txt"));
 pub(super) fn parse(text: &str) -> Claims {
     let text = without_reply_codes(text);
     let found = TABLE.find(&text, Preference::Longest).or(MODELS.find(&text, Preference::Longest));
-    if found.product.is_some() { found } else { unlisted(&text).or(found) }
+    if found.product.is_some() { found } else { unlisted(&text).or(named(&text)).or(found) }
 }
 
 /// A product that no table lists: in brackets behind "FTP", with a version: `(Gardenia-2.6.2)`, `(Gardenia 1.3)`.
@@ -26,6 +26,14 @@ fn unlisted(text: &str) -> Claims {
     match version::following(rest) {
         Some(version) if is_name && version.contains('.') => Claims::software("", name, version),
         _ => Claims::default(),
+    }
+}
+
+/// A product that no table lists, without brackets: `Garden FTP Server 4.3 ready`.
+fn named(text: &str) -> Claims {
+    match text.lines().find_map(versioned) {
+        Some(found) => Claims::software("", found.name, found.version),
+        None => Claims::default(),
     }
 }
 
@@ -43,7 +51,10 @@ mod tests {
     fn names_an_unlisted_product_in_brackets() {
         let found = parse("220 shed.lan FTP server (Gardenia 2.11) ready.");
         assert_eq!((found.product.as_deref(), found.version.as_deref()), (Some("Gardenia"), Some("2.11")));
+        let found = parse("220 Garden FTP Server 4.3 ready");
+        assert_eq!(found.product.as_deref(), Some("Garden FTP Server"));
         for text in [
+            "220 shed FTP server (Revision 1.1 Version 6.4) ready.",
             "220 shed.lan FTP server ready.",
             "220 FTP (version 6.4)",
             "220 FTP (Port 6.4)",

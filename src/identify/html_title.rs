@@ -3,6 +3,7 @@
 use super::{
     claims::Claims,
     table::{MODELS, Preference, Table},
+    text::versioned,
 };
 use crate::model::strip_prefix_ignoring_case;
 
@@ -49,8 +50,22 @@ pub(super) fn parse(title: &str) -> Claims {
     for opened in OPENERS.iter().filter_map(|opener| strip_prefix_ignoring_case(&title, opener)) {
         found = found.or(TABLE.find(opened, Preference::Longest));
     }
-    found.or(MODELS.find(&title, Preference::Longest))
+    let found = found.or(MODELS.find(&title, Preference::Longest));
+    if found.is_empty() { unlisted(&title) } else { found }
 }
+
+/// A product that no table lists: a part of the title that is a name and a version, with a `v` or three numbers, so that
+/// no chapter of a text is one.
+fn unlisted(title: &str) -> Claims {
+    let parts = title.split(" | ").flat_map(|part| part.split(" - "));
+    let mut named = parts.filter_map(versioned).filter(|found| {
+        found.is_last && (found.is_marked || found.version.split('.').count() > 2) && found.name.len() <= NAME_MAX
+    });
+    named.next().map_or_else(Claims::default, |found| Claims::software("", found.name, found.version))
+}
+
+/// The longest name of an unlisted product, in bytes: longer ones are headings.
+const NAME_MAX: usize = 24;
 
 /// The title on one line, without entities.
 pub(super) fn plain(title: &str) -> String {
@@ -108,6 +123,8 @@ mod tests {
     fn a_word_in_a_sentence_is_no_product() {
         for title in [
             "My ghost stories",
+            "Chapter 2.1",
+            "Gardening 2.1 for beginners",
             "Outline of the course",
             "Plex and hex",
             "Grafanastic",
@@ -117,6 +134,13 @@ mod tests {
             "&#xffffffff;",
         ] {
             assert!(parse(title).is_empty(), "{title}");
+        }
+    }
+
+    #[test]
+    fn names_an_unlisted_product_with_a_version() {
+        for title in ["Gardenia v2.1", "Login - Gardenia 2.1.0", "Gardenia version 2.1 | shed"] {
+            assert_eq!(product_of(title).as_deref(), Some("Gardenia"), "{title}");
         }
     }
 

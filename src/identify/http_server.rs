@@ -72,9 +72,28 @@ fn unlisted(line: &str) -> Claims {
         }
         rest = after;
     }
+    if let Some(found) = bare(line) {
+        return found;
+    }
     let says_http = find_ignoring_case(line, "http").is_some() && !is_common(line);
     let is_name = line.len() <= 24 && line.chars().all(|c| c.is_ascii_alphabetic() || matches!(c, '-' | '_'));
     if says_http && is_name { Claims::software("", line, "") } else { Claims::default() }
+}
+
+/// A header that is one name and its version: `kHTTPd 0.1.6`; or PHP alone, which is a platform beside anything else.
+fn bare(line: &str) -> Option<Claims> {
+    if let Some(version) = line.strip_prefix("PHP/").filter(|version| !version.contains(' ')) {
+        return Some(Claims::software("PHP", "PHP", version));
+    }
+    let (name, version) = line.split_once(' ')?;
+    let is_version = version.contains('.')
+        && version::first(version).is_some_and(|number| number == version.trim_start_matches(['v', 'V']));
+    let is_name = name.len() >= 4
+        && name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+        && !is_common(name)
+        && !is_platform(name);
+    (is_name && is_version).then(|| Claims::software("", name, version.trim_start_matches(['v', 'V'])))
 }
 
 fn is_platform(name: &str) -> bool {
@@ -113,12 +132,15 @@ mod tests {
         assert_eq!(software_of("Gardenia/1.4.2"), some("Gardenia", "1.4.2"));
         assert_eq!(software_of("Garden Shed Server/2.0 (rose)"), some("Garden Shed Server", "2.0"));
         assert_eq!(software_of("Linux/6.1 UPnP/1.0 Gardenia/1.4.2"), some("Gardenia", "1.4.2"));
+        assert_eq!(software_of("gardenHTTP v0.1.6"), some("gardenHTTP", "0.1.6"));
+        assert_eq!(software_of("PHP/8.2.7"), some("PHP", "8.2.7"));
+        assert_eq!(software_of("PHP/8.2.7 Gardenia/1.4.2"), some("Gardenia", "1.4.2"));
         assert_eq!(parse("gardenHttpd").product.as_deref(), Some("gardenHttpd"));
     }
 
     #[test]
     fn names_nothing_where_no_product_is_said() {
-        for text in ["", " ", "Gardenia", "Linux/6.1 UPnP/1.0", "//", "a/b/c", "Our server, our rules"] {
+        for text in ["", " ", "Gardenia", "Linux/6.1 UPnP/1.0", "//", "a/b/c", "Our server, our rules", "Linux 6.1", "Server 1.0"] {
             assert_eq!(parse(text).product, None, "{text}");
         }
     }

@@ -5,8 +5,7 @@ use super::{
     claims::Claims,
     ssh::raspberry_pi,
     table::{Preference, Table},
-    text::{find_ignoring_case, is_common, without_reply_codes},
-    version,
+    text::{find_ignoring_case, versioned, without_reply_codes},
 };
 use crate::model::strip_prefix_ignoring_case;
 
@@ -18,7 +17,7 @@ const NNTP: Table = Table::new(include_str!("tables/nntp.txt"));
 pub(super) fn parse_smtp(text: &str) -> Claims {
     let text = without_reply_codes(text);
     let listed = SMTP.find(&text, Preference::Longest);
-    if listed.is_empty() { unlisted_smtp(&text) } else { listed }
+    if listed.is_empty() { unlisted(&text) } else { listed }
 }
 
 pub(super) fn parse_pop3(text: &str) -> Claims {
@@ -45,21 +44,17 @@ pub(super) fn parse_nntp(text: &str) -> Claims {
 
 fn mailbox(table: Table, text: &str) -> Claims {
     let found = table.find(text.trim(), Preference::Longest);
+    let found = if found.is_empty() { unlisted(text.trim()) } else { found };
     let raspbian = find_ignoring_case(text, "(Raspbian)").is_some();
     if raspbian { found.or(raspberry_pi()) } else { found }
 }
 
-/// A product that no table lists: the word after the host and "ESMTP", if a version follows it.
-fn unlisted_smtp(text: &str) -> Claims {
-    let Some(at) = find_ignoring_case(text, "SMTP ") else { return Claims::default() };
-    let mut words = text[at + "SMTP ".len()..].split([' ', '/', ';', '(']);
-    let name = words.next().unwrap_or_default();
-    let version = words.next().and_then(version::first).unwrap_or_default();
-    let is_name = name.len() >= 4
-        && name.chars().all(|c| c.is_ascii_alphabetic() || c == '-')
-        && name.contains(|c: char| c.is_ascii_uppercase())
-        && !is_common(name);
-    if is_name && version.contains('.') { Claims::software("", name, version) } else { Claims::default() }
+/// A product that no table lists: a name before a version.
+fn unlisted(text: &str) -> Claims {
+    match text.lines().find_map(versioned) {
+        Some(found) => Claims::software("", found.name, found.version),
+        None => Claims::default(),
+    }
 }
 
 #[cfg(test)]
@@ -78,6 +73,8 @@ mod tests {
         assert_eq!(software_of(&found), (Some("Exim"), Some("4.96")));
         let found = parse_smtp("220-mail.lan ESMTP Gardenia 3.2.1; no spam\n220 please");
         assert_eq!(software_of(&found), (Some("Gardenia"), Some("3.2.1")));
+        let found = parse_smtp("220 mail.lan SMTP Garden Proxy 4.15 (Release) ready");
+        assert_eq!(software_of(&found), (Some("Garden Proxy"), Some("4.15")));
         for text in ["220 mail.lan ESMTP ready", "220 x SMTP Server 1.2", "220 exim.example.net ESMTP"] {
             assert!(parse_smtp(text).is_empty(), "{text}");
         }
@@ -88,6 +85,8 @@ mod tests {
         let capability = "* OK [CAPABILITY IMAP4rev1 ID STARTTLS] Dovecot (Debian) here.";
         assert_eq!(software_of(&parse_imap(capability)), (Some("Dovecot"), None));
         assert_eq!(software_of(&parse_pop3("+OK Dovecot here.")), (Some("Dovecot"), None));
+        let found = parse_pop3("+OK shed GardenMail 5.2 POP3 Service Ready");
+        assert_eq!(software_of(&found), (Some("GardenMail"), Some("5.2")));
         let model = parse_pop3("+OK Dovecot (Raspbian) here.").device.model;
         assert_eq!(model.as_deref(), Some("Raspberry Pi"));
         assert!(parse_imap("* OK [CAPABILITY IMAP4rev1 Dovecot").is_empty(), "a capability is no name");

@@ -4,7 +4,7 @@
 use super::{
     claims::Claims,
     table::{MODELS, Preference, Table},
-    text::is_common,
+    text::{is_common, versioned},
     version,
 };
 
@@ -27,8 +27,11 @@ fn parse(table: Table, text: &str) -> Claims {
     if found.is_empty() { unlisted(line) } else { found }
 }
 
-/// A product that no table lists: `name/version`.
+/// A product that no table lists: `name/version`, or a name and a version.
 fn unlisted(line: &str) -> Claims {
+    if let Some(found) = versioned(line) {
+        return Claims::software("", found.name, found.version);
+    }
     let Some((name, version)) = line.split_once('/') else { return Claims::default() };
     let version = version::first(version).unwrap_or_default();
     let is_name = name.len() >= 3
@@ -57,6 +60,8 @@ mod tests {
     fn names_an_unlisted_product_with_a_version() {
         let found = parse_rtsp("Gardenia/1.4 (linux)");
         assert_eq!((found.product.as_deref(), found.version.as_deref()), (Some("Gardenia"), Some("1.4")));
+        let found = parse_sip("Garden IP Phone Version 2.0.51");
+        assert_eq!((found.product.as_deref(), found.version.as_deref()), (Some("Garden IP Phone"), Some("2.0.51")));
         assert!(
             parse_rtsp("Gardenia").is_empty()
                 && parse_sip("SIP server/1.2").is_empty()

@@ -19,6 +19,8 @@ pub(super) const MODELS: Table = Table::new(include_str!("tables/models.txt"));
 enum Extent {
     /// All of it.
     Whole,
+    /// All of one of its lines.
+    Line,
     /// Its first words.
     Start,
     /// Some of its words.
@@ -72,7 +74,10 @@ impl Table {
         for entry in self.0.lines().filter_map(Entry::read) {
             let Some(at) = entry.position(&folded) else { continue };
             let found = Match { entry, text, at };
-            if entry.names_software() && software.is_none_or(|best| found.is_preferred(best, preference)) {
+            if entry.names_software()
+                && software.is_none_or(|best| found.is_preferred(best, preference))
+                && found.software().product.is_some()
+            {
                 software = Some(found);
             }
             if entry.names_device() && device.is_none_or(|best| found.tells_more(best)) {
@@ -93,6 +98,7 @@ impl Entry {
         let key = fields.next().filter(|key| !key.is_empty() && !key.starts_with('#'))?;
         let extent = match fields.next()? {
             "whole" => Extent::Whole,
+            "line" => Extent::Line,
             "start" => Extent::Start,
             "words" => Extent::Words,
             "model" => Extent::Model,
@@ -114,6 +120,7 @@ impl Entry {
     fn position(&self, folded: &str) -> Option<usize> {
         match self.extent {
             Extent::Whole => (folded.trim() == self.key).then(|| folded.len() - folded.trim_start().len()),
+            Extent::Line => folded.lines().any(|line| line.trim() == self.key).then(|| folded.find(self.key))?,
             Extent::Start => (folded.starts_with(self.key) && self.ends_word(folded, 0)).then_some(0),
             Extent::Words => self.words(folded).next(),
             Extent::Model => self.words(folded).find(|at| model(&folded[at + self.key.len()..]).is_some()),
@@ -193,6 +200,7 @@ impl Match<'_> {
             "version" => version::following(rest),
             "model" => model(rest),
             "models" => models(rest),
+            "name" => product_name(rest),
             "code" => Some(code(self.text, self.at, key)),
             _ => None,
         };
@@ -246,15 +254,89 @@ fn model(rest: &str) -> Option<&str> {
     (word.len() <= CODE_MAX && word.contains(|c: char| c.is_ascii_digit())).then_some(word)
 }
 
+/// What ends a name.
+const NAME_ENDS: [&str; 14] =
+    ["\n", "  ", " - ", " | ", " :: ", " (", " [", ",", ";", "\"", "/", ":", " series", " ip "];
+
+/// The text up to the end of the name that it begins with.
+fn up_to_end(text: &str) -> &str {
+    let ends = NAME_ENDS.iter().filter_map(|end| super::text::find_ignoring_case(text, end));
+    &text[..ends.min().unwrap_or(text.len())]
+}
+
+/// The most words of a product that its vendor names before it.
+const NAME_WORDS_MAX: usize = 4;
+
+/// Words of titles that are no part of a name, and end it.
+const NO_NAME: [&str; 18] = [
+    "admin",
+    "error",
+    "for",
+    "gmbh",
+    "home",
+    "homepage",
+    "inc",
+    "inc.",
+    "index",
+    "loading",
+    "log",
+    "login",
+    "logon",
+    "ltd",
+    "page",
+    "sign",
+    "webui",
+    "welcome",
+];
+
+/// Words that do not name a product by themselves.
+const KINDS: [&str; 22] = [
+    "access",
+    "company",
+    "configuration",
+    "console",
+    "corporation",
+    "documentation",
+    "interface",
+    "management",
+    "network",
+    "networks",
+    "online",
+    "portal",
+    "printer",
+    "products",
+    "security",
+    "solutions",
+    "support",
+    "switch",
+    "systems",
+    "technologies",
+    "technology",
+    "user",
+];
+
+/// The next words up to the end of the name, each with a capital and without a digit: a product behind its vendor. A
+/// word with a digit is a model or a version.
+fn product_name(rest: &str) -> Option<&str> {
+    let rest = up_to_end(rest.strip_prefix(" - ").or_else(|| rest.strip_prefix(' '))?);
+    let is_part = |word: &&str| {
+        let of_name = word.starts_with(|c: char| c.is_ascii_uppercase())
+            && word.chars().all(|c| c.is_alphabetic() || matches!(c, '-' | '+' | '\''));
+        (of_name && !NO_NAME.contains(&word.to_ascii_lowercase().as_str())) || *word == "&"
+    };
+    let words = rest.split(' ').take(NAME_WORDS_MAX).take_while(is_part);
+    let length = words.map(|word| word.len() + 1).sum::<usize>();
+    let name = rest[..length.min(rest.len())].trim_end_matches([' ', '&']);
+    let tells = |word: &str| {
+        let word = word.to_ascii_lowercase();
+        !KINDS.contains(&word.as_str()) && !super::text::is_common(&word)
+    };
+    name.split(' ').any(|word| tells(word)).then_some(name)
+}
+
 /// Returns the next words up to the end of the name, if one of them can be a model.
 fn models(rest: &str) -> Option<&str> {
-    let rest = rest.trim_start_matches(MARKS);
-    let end = ["\n", "  ", " - ", " | ", " :: ", " (", " [", ",", ";", "\"", "/", ":", " series", " ip "]
-        .iter()
-        .filter_map(|end| super::text::find_ignoring_case(rest, end))
-        .min()
-        .unwrap_or(rest.len());
-    let name = &rest[..end];
+    let name = up_to_end(rest.trim_start_matches(MARKS));
     let mut length = 0;
     for word in name.split(' ').take(MODEL_WORDS_MAX) {
         if word.parse::<Ipv4Addr>().is_ok() {
@@ -282,7 +364,9 @@ mod tests {
          d-|code||||Maker|{code}|router\n\
          start|start|Vendor E|Product E|||E {models}\n\
          maker|words||||Maker|{model}|printer\n\
-         bare|model||||Bare|Bare {model}\n",
+         bare|model||||Bare|Bare {model}\n\
+         vendor f|words|Vendor F|{name}\n\
+         one line|line|Vendor G|Product G\n",
     );
 
     fn product(text: &str) -> Option<String> {
@@ -322,6 +406,29 @@ mod tests {
     }
 
     #[test]
+    fn a_product_is_the_capitals_behind_its_vendor() {
+        for (text, expected) in [
+            ("Vendor F Shed Manager", Some("Shed Manager")),
+            ("vendor f - Shed Backup & Restore Suite Pro", Some("Shed Backup & Restore")),
+            ("Vendor F Shed Login Page", Some("Shed")),
+            ("Vendor F Shed 9 | Vendor F", Some("Shed")),
+            ("Vendor F Systems, Inc.", None),
+            ("Vendor F Login", None),
+            ("Vendor F X500", None),
+            ("Vendor F", None),
+            ("a 1 of Vendor F", Some("Product A")),
+        ] {
+            assert_eq!(product(text).as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_line_is_all_of_one() {
+        assert_eq!(product("x\r\n One Line \r\ny").as_deref(), Some("Product G"));
+        assert_eq!(product("x one line"), None);
+    }
+
+    #[test]
     fn every_entry_of_every_table_is_sound() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/identify/tables");
         let mut tables = 0;
@@ -352,7 +459,7 @@ mod tests {
                 assert!(line.split('|').count() <= 8, "too many fields: {place}");
                 for field in entry.fields {
                     let placeholder = field.split_once('{').map(|(_, rest)| rest.split_once('}').unwrap().0);
-                    let known = ["version", "model", "models", "code"];
+                    let known = ["version", "model", "models", "name", "code"];
                     assert!(placeholder.is_none_or(|name| known.contains(&name)), "{place}");
                 }
                 keys.push((entry.key, line.split('|').nth(1)));

@@ -3,7 +3,7 @@
 use super::{
     claims::Claims,
     table::{MODELS, Preference, Table},
-    text::decode,
+    text::{decode, versioned},
 };
 use crate::model::DeviceIdentification;
 
@@ -26,7 +26,16 @@ pub(super) fn parse(greeting: &[u8]) -> Claims {
     let text = text(greeting);
     let found = TABLE.find(&text, Preference::Longest).or(MODELS.find(&text, Preference::Longest));
     let device = DeviceIdentification { model: labelled_model(&text), ..DeviceIdentification::default() };
-    found.or(Claims { device, ..Claims::default() })
+    let found = found.or(Claims { device, ..Claims::default() });
+    if found.is_empty() { unlisted(&text) } else { found }
+}
+
+/// A system that no table lists: a name before a version that is marked as one. Others are times and measurements.
+fn unlisted(text: &str) -> Claims {
+    match text.lines().filter_map(versioned).find(|found| found.is_marked) {
+        Some(found) => Claims::software("", found.name, found.version),
+        None => Claims::default(),
+    }
 }
 
 /// Returns the model that a line names as such: `Model name : NE-4110S`.
@@ -90,6 +99,14 @@ mod tests {
         for text in ["Model: none", "Model: <b>1</b>", "Role model: 1x", "Model:", "Model 1x"] {
             assert_eq!(model(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn names_an_unlisted_system_by_its_version() {
+        let found = parse(b"\r\nGardenOS version 3.04.C.6, copyright (c) 2020 Shed Ltd.\r\n\r\nLogin: ");
+        assert_eq!((found.product.as_deref(), found.version.as_deref()), (Some("GardenOS"), Some("3.04.C.6")));
+        assert!(parse(b"Temperature 23.5\r\nLogin: ").is_empty());
+        assert!(parse(b"RICOH shell.\r\nUser access verification.\r\nlogin:").product.is_none());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Decodes greetings, and finds phrases in them.
 
+use super::version;
 use crate::model::is_unseen;
 
 /// A greeting as text: UTF-8 if it is valid, else Latin-1, which every byte sequence is. Line feeds stay, because
@@ -28,10 +29,11 @@ pub(super) fn find_ignoring_case(text: &str, phrase: &str) -> Option<usize> {
 
 /// Whether a name says only what kind of program it is: `httpd/2.0` names no product.
 pub(super) fn is_common(name: &str) -> bool {
-    const COMMON: [&str; 25] = [
-        "build", "daemon", "device", "ftp", "ftpd", "gateway", "host", "http", "httpd", "https", "mail",
-        "port", "release", "router", "rtsp", "server", "service", "sip", "sipua", "smtp", "ssh", "sshd",
-        "system", "version", "web",
+    const COMMON: [&str; 44] = [
+        "board", "build", "daemon", "device", "esmtp", "firmware", "ftp", "ftpd", "gateway", "hardware", "host",
+        "http", "httpd", "https", "imap", "imap4", "imap4rev1", "kernel", "linux", "mail", "model", "nntp", "os",
+        "pop", "pop3", "port", "product", "protocol", "release", "rev", "revision", "router", "rtsp", "server",
+        "service", "sip", "sipua", "smtp", "software", "ssh", "sshd", "system", "version", "web",
     ];
     let mut words = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     let is_common = |word: &str| {
@@ -39,6 +41,86 @@ pub(super) fn is_common(name: &str) -> bool {
         COMMON.contains(&word.strip_suffix("server").filter(|rest| !rest.is_empty()).unwrap_or(&word))
     };
     words.all(is_common)
+}
+
+/// The most words of a name before a version.
+const NAME_WORDS_MAX: usize = 6;
+
+/// Words that mark what follows as a version.
+const VERSION_WORDS: [&str; 4] = ["release", "ver", "ver.", "version"];
+
+/// A name and the version behind it.
+pub(super) struct Versioned<'a> {
+    pub(super) name: &'a str,
+    pub(super) version: &'a str,
+    /// Whether a `v` or a word such as "version" stands before the version.
+    pub(super) is_marked: bool,
+    /// Whether the line ends with the version.
+    pub(super) is_last: bool,
+}
+
+/// The first name of a line that a version follows: words with capitals, `AnalogX Proxy 4.15`, perhaps with a remark in
+/// brackets or a word such as "version" between. The greetings of most unlisted servers have one. The host's name
+/// comes first and is no part of it; addresses and dates are no versions.
+pub(super) fn versioned(line: &str) -> Option<Versioned<'_>> {
+    let words: Vec<(usize, &str)> = line
+        .split([' ', '\t'])
+        .filter(|word| !word.is_empty())
+        .map(|word| (word.as_ptr().addr() - line.as_ptr().addr(), word))
+        .collect();
+    (1..words.len()).find_map(|at| {
+        let word = words[at].1.trim_start_matches(['(', '[']);
+        let version = version::first(word).filter(|version| !is_address_or_date(version))?;
+        let mut end = at;
+        let is_marked = word.starts_with(['v', 'V'])
+            || VERSION_WORDS.contains(&words[at - 1].1.trim_start_matches(['(', '[']).to_ascii_lowercase().as_str());
+        if is_marked && !word.starts_with(['v', 'V']) {
+            end -= 1;
+        }
+        let is_version = version.contains('.') || (is_marked && end < at);
+        if words[..end].last().is_some_and(|(_, word)| word.ends_with([']', ')'])) {
+            end = words[..end].iter().rposition(|(_, word)| word.starts_with(['[', '(']))?;
+        }
+        let mut start = words[..end].iter().rposition(|(_, word)| !is_name_word(word)).map_or(0, |at| at + 1);
+        start = start.max(end.saturating_sub(NAME_WORDS_MAX));
+        // A bracket that opens before the name belongs to none of its words.
+        if start > 0 && words[start - 1].1.strip_prefix(['(', '[']).is_some_and(is_name_word) {
+            start -= 1;
+        }
+        while start < end && PROTOCOLS.contains(&words[start].1) {
+            start += 1;
+        }
+        while start < end && PROTOCOLS.contains(&words[end - 1].1) {
+            end -= 1;
+        }
+        if start >= end {
+            return None;
+        }
+        let last = words[end - 1];
+        let name = line[words[start].0..last.0 + last.1.len()].trim_start_matches(['(', '[']);
+        let is_shouted = !name.contains(|c: char| c.is_ascii_lowercase()) && start > 0;
+        let is_name = name.len() >= 3 && !is_common(name) && !is_shouted;
+        let is_last = at + 1 == words.len();
+        (is_version && is_name).then_some(Versioned { name, version, is_marked, is_last })
+    })
+}
+
+/// Protocols that stand before or behind a name.
+const PROTOCOLS: [&str; 8] = ["ESMTP", "IMAP", "IMAP4", "IMAP4rev1", "POP", "POP3", "SMTP", "Welcome"];
+
+/// Whether a word can be of a product's name: letters, perhaps digits and marks within, and a capital. A host in
+/// capitals is not told from one; a domain is.
+fn is_name_word(word: &str) -> bool {
+    word.starts_with(|c: char| c.is_ascii_alphabetic())
+        && word.contains(|c: char| c.is_ascii_uppercase())
+        && word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '+' | '/'))
+}
+
+/// Whether numbers between dots are an address, or a date as in `06.01.2025`.
+fn is_address_or_date(version: &str) -> bool {
+    let is_year = |number: &str| number.parse().is_ok_and(|year: u16| (1980..2100).contains(&year));
+    let is_date = version.split('.').count() == 3 && version.rsplit('.').next().is_some_and(is_year);
+    is_date || version.parse::<std::net::Ipv4Addr>().is_ok()
 }
 
 /// The text of a reply without its code: `220 ` and `220-` of each line of FTP, SMTP and NNTP (RFC 959 4.2), for any
@@ -78,6 +160,38 @@ mod tests {
         }
         for name in ["thttpd", "Gardenia Server", "web3", "VMware-httpd"] {
             assert!(!is_common(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn finds_the_name_before_a_version() {
+        let found = |line: &str| versioned(line).map(|found| format!("{}|{}", found.name, found.version));
+        for (line, expected) in [
+            ("shed.lan SMTP Garden Proxy 4.15 (Release) ready", "Garden Proxy|4.15"),
+            ("shed ESMTP GardenMail [Free Edition] 1.91; Fri", "GardenMail|1.91"),
+            ("shed POP3 server (Garden POP3 Server 2.2.0) ready", "Garden POP3 Server|2.2.0"),
+            ("[Gardenia 1.24 POP3 Server] service ready", "Gardenia|1.24"),
+            ("shed Gardenia IMAP4rev1 v42.02 server ready.", "Gardenia|42.02"),
+            ("GW7 v1.2.1 - Garden Gateway", "GW7|1.2.1"),
+            ("GardenOS version 3.04.C, copyright", "GardenOS|3.04.C"),
+            ("GardenOS release 9 (Rose)", "GardenOS|9"),
+        ] {
+            assert_eq!(found(line).as_deref(), Some(expected));
+        }
+        for line in [
+            "shed POP3 Server (Version 1.020h) ready.",
+            "shed SHED v2000.70 server ready",
+            "Montag 06.01.2025",
+            "Connected from 192.0.2.7",
+            "Printer 192.0.2.7",
+            "Software Version 3.2.1",
+            "Firmware version : 1.6",
+            "IMAP4rev1 2004.357 at",
+            "Garden 9",
+            "1.2 3.4",
+            "",
+        ] {
+            assert_eq!(found(line), None, "{line}");
         }
     }
 
