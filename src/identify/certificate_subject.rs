@@ -105,7 +105,8 @@ mod tests {
         assert_eq!(model("CN=SH6000-B1-C1-11-11-11-11,O=Home").as_deref(), Some("SH6000"));
         let device = parse("CN=SH-200-00107fb7b1e2,O=Synology Inc.").device;
         assert_eq!((device.maker.as_deref(), device.model.as_deref()), (Some("Synology"), Some("SH-200")));
-        for subject in ["CN=shed-00107fb7b1e2", "CN=00107fb7b1e2", "CN=x1-00107fb7b1eg", "CN=é-00107fb7b1e2"] {
+        for subject in ["CN=shed-00107fb7b1e2", "CN=00107fb7b1e2", "CN=x1-00107fb7b1eg", "CN=é-00107fb7b1e2"]
+        {
             assert_eq!(model(subject), None, "{subject}");
         }
     }

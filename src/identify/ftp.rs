@@ -12,7 +12,12 @@ const TABLE: Table = Table::new(include_str!("tables/ftp.txt"));
 pub(super) fn parse(text: &str) -> Claims {
     let text = without_reply_codes(text);
     let found = TABLE.find(&text, Preference::Longest).or(MODELS.find(&text, Preference::Longest));
-    if found.product.is_some() { found } else { unlisted(&text).or(named(&text)).or(found) }
+    match (found.product.is_some(), found.is_empty()) {
+        (true, _) => found,
+        (_, true) => unlisted(&text).or(named(&text)),
+        // What stands before the version is the device's name then, not the program's.
+        _ => unlisted(&text).or(found),
+    }
 }
 
 /// A product that no table lists: in brackets behind "FTP", with a version: `(Gardenia-2.6.2)`, `(Gardenia 1.3)`.

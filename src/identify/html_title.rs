@@ -59,7 +59,9 @@ pub(super) fn parse(title: &str) -> Claims {
 fn unlisted(title: &str) -> Claims {
     let parts = title.split(" | ").flat_map(|part| part.split(" - "));
     let mut named = parts.filter_map(versioned).filter(|found| {
-        found.is_last && (found.is_marked || found.version.split('.').count() > 2) && found.name.len() <= NAME_MAX
+        found.is_last
+            && (found.is_marked || found.version.split('.').count() > 2)
+            && found.name.len() <= NAME_MAX
     });
     named.next().map_or_else(Claims::default, |found| Claims::software("", found.name, found.version))
 }

@@ -140,7 +140,17 @@ mod tests {
 
     #[test]
     fn names_nothing_where_no_product_is_said() {
-        for text in ["", " ", "Gardenia", "Linux/6.1 UPnP/1.0", "//", "a/b/c", "Our server, our rules", "Linux 6.1", "Server 1.0"] {
+        for text in [
+            "",
+            " ",
+            "Gardenia",
+            "Linux/6.1 UPnP/1.0",
+            "//",
+            "a/b/c",
+            "Our server, our rules",
+            "Linux 6.1",
+            "Server 1.0",
+        ] {
             assert_eq!(parse(text).product, None, "{text}");
         }
     }

@@ -61,7 +61,10 @@ mod tests {
         let found = parse_rtsp("Gardenia/1.4 (linux)");
         assert_eq!((found.product.as_deref(), found.version.as_deref()), (Some("Gardenia"), Some("1.4")));
         let found = parse_sip("Garden IP Phone Version 2.0.51");
-        assert_eq!((found.product.as_deref(), found.version.as_deref()), (Some("Garden IP Phone"), Some("2.0.51")));
+        assert_eq!(
+            (found.product.as_deref(), found.version.as_deref()),
+            (Some("Garden IP Phone"), Some("2.0.51"))
+        );
         assert!(
             parse_rtsp("Gardenia").is_empty()
                 && parse_sip("SIP server/1.2").is_empty()

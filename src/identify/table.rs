@@ -120,7 +120,9 @@ impl Entry {
     fn position(&self, folded: &str) -> Option<usize> {
         match self.extent {
             Extent::Whole => (folded.trim() == self.key).then(|| folded.len() - folded.trim_start().len()),
-            Extent::Line => folded.lines().any(|line| line.trim() == self.key).then(|| folded.find(self.key))?,
+            Extent::Line => {
+                folded.lines().any(|line| line.trim() == self.key).then(|| folded.find(self.key))?
+            }
             Extent::Start => (folded.starts_with(self.key) && self.ends_word(folded, 0)).then_some(0),
             Extent::Words => self.words(folded).next(),
             Extent::Model => self.words(folded).find(|at| model(&folded[at + self.key.len()..]).is_some()),
@@ -269,24 +271,8 @@ const NAME_WORDS_MAX: usize = 4;
 
 /// Words of titles that are no part of a name, and end it.
 const NO_NAME: [&str; 18] = [
-    "admin",
-    "error",
-    "for",
-    "gmbh",
-    "home",
-    "homepage",
-    "inc",
-    "inc.",
-    "index",
-    "loading",
-    "log",
-    "login",
-    "logon",
-    "ltd",
-    "page",
-    "sign",
-    "webui",
-    "welcome",
+    "admin", "error", "for", "gmbh", "home", "homepage", "inc", "inc.", "index", "loading", "log", "login",
+    "logon", "ltd", "page", "sign", "webui", "welcome",
 ];
 
 /// Words that do not name a product by themselves.

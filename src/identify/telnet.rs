@@ -104,7 +104,10 @@ mod tests {
     #[test]
     fn names_an_unlisted_system_by_its_version() {
         let found = parse(b"\r\nGardenOS version 3.04.C.6, copyright (c) 2020 Shed Ltd.\r\n\r\nLogin: ");
-        assert_eq!((found.product.as_deref(), found.version.as_deref()), (Some("GardenOS"), Some("3.04.C.6")));
+        assert_eq!(
+            (found.product.as_deref(), found.version.as_deref()),
+            (Some("GardenOS"), Some("3.04.C.6"))
+        );
         assert!(parse(b"Temperature 23.5\r\nLogin: ").is_empty());
         assert!(parse(b"RICOH shell.\r\nUser access verification.\r\nlogin:").product.is_none());
     }

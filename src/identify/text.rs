@@ -30,10 +30,50 @@ pub(super) fn find_ignoring_case(text: &str, phrase: &str) -> Option<usize> {
 /// Whether a name says only what kind of program it is: `httpd/2.0` names no product.
 pub(super) fn is_common(name: &str) -> bool {
     const COMMON: [&str; 44] = [
-        "board", "build", "daemon", "device", "esmtp", "firmware", "ftp", "ftpd", "gateway", "hardware", "host",
-        "http", "httpd", "https", "imap", "imap4", "imap4rev1", "kernel", "linux", "mail", "model", "nntp", "os",
-        "pop", "pop3", "port", "product", "protocol", "release", "rev", "revision", "router", "rtsp", "server",
-        "service", "sip", "sipua", "smtp", "software", "ssh", "sshd", "system", "version", "web",
+        "board",
+        "build",
+        "daemon",
+        "device",
+        "esmtp",
+        "firmware",
+        "ftp",
+        "ftpd",
+        "gateway",
+        "hardware",
+        "host",
+        "http",
+        "httpd",
+        "https",
+        "imap",
+        "imap4",
+        "imap4rev1",
+        "kernel",
+        "linux",
+        "mail",
+        "model",
+        "nntp",
+        "os",
+        "pop",
+        "pop3",
+        "port",
+        "product",
+        "protocol",
+        "release",
+        "rev",
+        "revision",
+        "router",
+        "rtsp",
+        "server",
+        "service",
+        "sip",
+        "sipua",
+        "smtp",
+        "software",
+        "ssh",
+        "sshd",
+        "system",
+        "version",
+        "web",
     ];
     let mut words = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     let is_common = |word: &str| {
@@ -73,7 +113,8 @@ pub(super) fn versioned(line: &str) -> Option<Versioned<'_>> {
         let version = version::first(word).filter(|version| !is_address_or_date(version))?;
         let mut end = at;
         let is_marked = word.starts_with(['v', 'V'])
-            || VERSION_WORDS.contains(&words[at - 1].1.trim_start_matches(['(', '[']).to_ascii_lowercase().as_str());
+            || VERSION_WORDS
+                .contains(&words[at - 1].1.trim_start_matches(['(', '[']).to_ascii_lowercase().as_str());
         if is_marked && !word.starts_with(['v', 'V']) {
             end -= 1;
         }
