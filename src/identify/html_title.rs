@@ -54,8 +54,8 @@ pub(super) fn parse(title: &str) -> Claims {
     if found.is_empty() { unlisted(&title) } else { found }
 }
 
-/// A product that no table lists: a part of the title that is a name and a version, with a `v` or three numbers, so that
-/// no chapter of a text is one.
+/// A product that no table lists: a part of the title that is a name and a version, with a `v` or three numbers, so
+/// that no chapter of a text is one.
 fn unlisted(title: &str) -> Claims {
     let parts = title.split(" | ").flat_map(|part| part.split(" - "));
     let mut named = parts.filter_map(versioned).filter(|found| {
