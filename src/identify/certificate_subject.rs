@@ -30,7 +30,7 @@ pub(super) fn parse(text: &str) -> Claims {
 }
 
 /// The model that devices put before their hardware address: `AM-200-00107fb7b1e2`, `RFS6000-B1-C1-11-11-11-11`. It has
-/// a digit: names of hosts before an address have none.
+/// capitals and a digit: names of hosts before an address have not.
 fn model_before_mac(name: &str) -> Option<String> {
     let is_hexadecimal = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let pairs = name.len().checked_sub("-00-00-00-00-00-00".len()).and_then(|at| name.split_at_checked(at));
@@ -45,7 +45,7 @@ fn model_before_mac(name: &str) -> Option<String> {
     let is_model = (3..=MODEL_MAX).contains(&model.len())
         && model.starts_with(|c: char| c.is_ascii_alphabetic())
         && model.contains(|c: char| c.is_ascii_digit())
-        && model.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
+        && model.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || matches!(c, '-' | '_'));
     is_model.then(|| model.to_owned())
 }
 
@@ -101,11 +101,12 @@ mod tests {
     #[test]
     fn takes_the_model_before_the_hardware_address() {
         let model = |subject: &str| parse(subject).device.model;
-        assert_eq!(model("CN=shed20w_5CF4AB000000").as_deref(), Some("shed20w"));
+        assert_eq!(model("CN=SH20_5CF4AB000000").as_deref(), Some("SH20"));
         assert_eq!(model("CN=SH6000-B1-C1-11-11-11-11,O=Home").as_deref(), Some("SH6000"));
         let device = parse("CN=SH-200-00107fb7b1e2,O=Synology Inc.").device;
         assert_eq!((device.maker.as_deref(), device.model.as_deref()), (Some("Synology"), Some("SH-200")));
-        for subject in ["CN=shed-00107fb7b1e2", "CN=00107fb7b1e2", "CN=x1-00107fb7b1eg", "CN=é-00107fb7b1e2"]
+        for subject in
+            ["CN=shed1-00107fb7b1e2", "CN=00107fb7b1e2", "CN=X12-00107fb7b1eg", "CN=é-00107fb7b1e2"]
         {
             assert_eq!(model(subject), None, "{subject}");
         }

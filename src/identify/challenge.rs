@@ -21,11 +21,14 @@ pub(super) fn parse(text: &str) -> Claims {
 fn last_model(realm: &str) -> Option<String> {
     let (_, word) = realm.rsplit_once(' ')?;
     let is_model = (3..=MODEL_MAX).contains(&word.len())
-        && word.contains(|c: char| c.is_ascii_digit())
+        && word.bytes().filter(u8::is_ascii_digit).count() >= DIGITS_MIN
         && word.starts_with(|c: char| c.is_ascii_uppercase())
         && word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '+'));
     is_model.then(|| word.to_owned())
 }
+
+/// The fewest digits of a model at the end of a realm: rooms and numbered devices have one or two.
+const DIGITS_MIN: usize = 3;
 
 /// The longest model at the end of a realm, in bytes; longer words are serial numbers.
 const MODEL_MAX: usize = 16;
@@ -61,7 +64,7 @@ mod tests {
         );
         let device = parse("Basic realm=\"TP-LINK Garden Router GR488\"").device;
         assert_eq!((device.maker.as_deref(), device.model.as_deref()), (Some("TP-Link"), Some("GR488")));
-        assert_eq!(parse("Basic realm=\"TP-LINK Router 2\"").device.model, None);
+        assert_eq!(parse("Basic realm=\"TP-LINK Router Room12\"").device.model, None);
         assert!(parse("Basic realm=\"Please log in\"").is_empty());
     }
 }

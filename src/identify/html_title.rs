@@ -2,7 +2,7 @@
 
 use super::{
     claims::Claims,
-    table::{MODELS, Preference, Table},
+    table::{MODELS, Preference, Table, can_name},
     text::versioned,
 };
 use crate::model::strip_prefix_ignoring_case;
@@ -60,6 +60,7 @@ fn unlisted(title: &str) -> Claims {
     let parts = title.split(" | ").flat_map(|part| part.split(" - "));
     let mut named = parts.filter_map(versioned).filter(|found| {
         found.is_last
+            && found.name.split(' ').all(can_name)
             && (found.is_marked || found.version.split('.').count() > 2)
             && found.name.len() <= NAME_MAX
     });
@@ -126,6 +127,8 @@ mod tests {
         for title in [
             "My ghost stories",
             "Chapter 2.1",
+            "Login v3.2.1",
+            "Welcome - Home v3.1",
             "Gardening 2.1 for beginners",
             "Outline of the course",
             "Plex and hex",

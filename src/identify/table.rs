@@ -270,10 +270,15 @@ fn up_to_end(text: &str) -> &str {
 const NAME_WORDS_MAX: usize = 4;
 
 /// Words of titles that are no part of a name, and end it.
-const NO_NAME: [&str; 18] = [
+const NO_NAME: [&str; 19] = [
     "admin", "error", "for", "gmbh", "home", "homepage", "inc", "inc.", "index", "loading", "log", "login",
-    "logon", "ltd", "page", "sign", "webui", "welcome",
+    "logon", "ltd", "page", "sign", "test", "webui", "welcome",
 ];
+
+/// Whether a word of a title can be part of a product's name.
+pub(super) fn can_name(word: &str) -> bool {
+    !NO_NAME.contains(&word.to_ascii_lowercase().as_str())
+}
 
 /// Words that do not name a product by themselves.
 const KINDS: [&str; 22] = [
@@ -308,7 +313,7 @@ fn product_name(rest: &str) -> Option<&str> {
     let is_part = |word: &&str| {
         let of_name = word.starts_with(|c: char| c.is_ascii_uppercase())
             && word.chars().all(|c| c.is_alphabetic() || matches!(c, '-' | '+' | '\''));
-        (of_name && !NO_NAME.contains(&word.to_ascii_lowercase().as_str())) || *word == "&"
+        (of_name && can_name(word)) || *word == "&"
     };
     let words = rest.split(' ').take(NAME_WORDS_MAX).take_while(is_part);
     let length = words.map(|word| word.len() + 1).sum::<usize>();

@@ -132,6 +132,9 @@ pub(super) fn versioned(line: &str) -> Option<Versioned<'_>> {
             start += 1;
         }
         while start < end && PROTOCOLS.contains(&words[end - 1].1) {
+            if start == 0 {
+                return None; // What begins the line before the protocol is the host.
+            }
             end -= 1;
         }
         if start >= end {
@@ -222,6 +225,7 @@ mod tests {
         for line in [
             "shed POP3 Server (Version 1.020h) ready.",
             "shed SHED v2000.70 server ready",
+            "MAIL1 ESMTP 2.4.6 ready",
             "Montag 06.01.2025",
             "Connected from 192.0.2.7",
             "Printer 192.0.2.7",
