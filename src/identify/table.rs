@@ -322,7 +322,7 @@ fn product_name(rest: &str) -> Option<&str> {
         let word = word.to_ascii_lowercase();
         !KINDS.contains(&word.as_str()) && !super::text::is_common(&word)
     };
-    name.split(' ').any(|word| tells(word)).then_some(name)
+    name.split(' ').any(tells).then_some(name)
 }
 
 /// Returns the next words up to the end of the name, if one of them can be a model.
