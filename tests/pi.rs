@@ -318,12 +318,13 @@ const SCANNING: u64 = 32 << 20;
 fn memory_at_rest_stays_within_its_limits_with_and_without_channels() {
     let lab = Lab::enter("near");
     let lan = Switch::around(&lab, TEST);
-    // Its kernel refuses what the channels try.
-    let desk = lan.plug(DESK).address();
+    // This machine's kernel refuses what the channels try.
+    let plug = lan.plug(DESK);
+    let desk = plug.address();
     let card = card();
     let mut pi = Pi::boot(&card, &lan, today());
     install(&mut pi, "[feed]\nurl = []\n");
-    let idle = memory(&mut pi, "VmRSS:");
+    let [idle, idle_own] = ["VmRSS:", "RssAnon:"].map(|key| memory(&mut pi, key));
     let channel = |kind: &str, url: String, more: &str| {
         format!("[[channel]]\nname = \"{kind}\"\ntype = \"{kind}\"\nurl = \"{url}\"\n{more}")
     };
@@ -340,12 +341,15 @@ fn memory_at_rest_stays_within_its_limits_with_and_without_channels() {
     ];
     configure(&mut pi, &format!("[feed]\nurl = []\n{}", channels.concat()));
     let tried = pi.run("portscan alert test 2>&1 || true");
-    let with_channels = memory(&mut pi, "VmRSS:");
+    let [with_channels, with_channels_own] = ["VmRSS:", "RssAnon:"].map(|key| memory(&mut pi, key));
     pi.shut_down();
     eprintln!(
-        "| resident memory, idle | {:.1} MB |\n| with a channel of each type | {:.1} MB |\n{tried}",
-        idle as f64 / f64::from(1 << 20),
-        with_channels as f64 / f64::from(1 << 20),
+        "| resident memory, idle | {} KB, of them {} KB besides the program's and the libraries' pages |\n\
+         | with a channel of each type | {} KB, of them {} KB |\n{tried}",
+        idle >> 10,
+        idle_own >> 10,
+        with_channels >> 10,
+        with_channels_own >> 10,
     );
     assert_eq!(tried.matches("refused").count(), channels.len(), "each channel has tried: {tried}");
     assert!(
