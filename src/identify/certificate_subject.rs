@@ -4,6 +4,7 @@ use super::{
     claims::Claims,
     table::{Preference, Table},
 };
+use crate::model::Mac;
 
 /// Its keys are attributes, as `o=synology inc`.
 const TABLE: Table = Table::new(include_str!("tables/certificate_subject.txt"));
@@ -32,16 +33,12 @@ pub(super) fn parse(text: &str) -> Claims {
 /// The model that devices put before their hardware address: `AM-200-00107fb7b1e2`, `RFS6000-B1-C1-11-11-11-11`. It has
 /// capitals and a digit: names of hosts before an address have not.
 fn model_before_mac(name: &str) -> Option<String> {
-    let is_hexadecimal = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let pairs = name.len().checked_sub("-00-00-00-00-00-00".len()).and_then(|at| name.split_at_checked(at));
-    let plain = name.len().checked_sub("-000000000000".len()).and_then(|at| name.split_at_checked(at));
-    let is_mac = |text: &str| {
-        let Some(address) = text.strip_prefix(['-', '_', ' ']) else { return false };
-        (address.len() == 12 && is_hexadecimal(address))
-            || (address.len() == 17
-                && address.split(['-', ':']).all(|pair| pair.len() == 2 && is_hexadecimal(pair)))
-    };
-    let (model, _) = [pairs, plain].into_iter().flatten().find(|(_, address)| is_mac(address))?;
+    let is_mac =
+        |text: &str| text.strip_prefix(['-', '_', ' ']).is_some_and(|mac| mac.parse::<Mac>().is_ok());
+    let (model, _) = ["-00-00-00-00-00-00", "-000000000000"]
+        .iter()
+        .filter_map(|form| name.split_at_checked(name.len().checked_sub(form.len())?))
+        .find(|(_, address)| is_mac(address))?;
     let is_model = (3..=MODEL_MAX).contains(&model.len())
         && model.starts_with(|c: char| c.is_ascii_alphabetic())
         && model.contains(|c: char| c.is_ascii_digit())

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::text::{Versioned, versioned};
 use crate::model::{
     DeviceIdentification, EVIDENCE_MAX, Evidence, IdentifyMethod, PortIdentification, one_line,
 };
@@ -26,6 +27,11 @@ impl Claims {
     /// Software by its maker, its name and version; an empty vendor or version is none.
     pub(super) fn software(vendor: &str, product: &str, version: &str) -> Self {
         Self { vendor: some(vendor), product: some(product), version: some(version), ..Self::default() }
+    }
+
+    /// A product that no table lists: the first name that a version follows, on any line.
+    pub(super) fn unlisted(text: &str) -> Self {
+        text.lines().find_map(versioned).map_or_else(Self::default, Self::from)
     }
 
     /// A device alone.
@@ -75,6 +81,12 @@ impl Claims {
             device,
             ..PortIdentification::unnamed(evidence(method, said, time))
         }
+    }
+}
+
+impl From<Versioned<'_>> for Claims {
+    fn from(found: Versioned<'_>) -> Self {
+        Self::software("", found.name, found.version)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{
     claims::Claims,
     table::{MODELS, Preference, Table},
-    text::{find_ignoring_case, is_common, versioned, without_reply_codes},
+    text::{find_ignoring_case, is_common, without_reply_codes},
     version,
 };
 
@@ -12,16 +12,16 @@ const TABLE: Table = Table::new(include_str!("tables/ftp.txt"));
 pub(super) fn parse(text: &str) -> Claims {
     let text = without_reply_codes(text);
     let found = TABLE.find(&text, Preference::Longest).or(MODELS.find(&text, Preference::Longest));
-    match (found.product.is_some(), found.is_empty()) {
-        (true, _) => found,
-        (_, true) => unlisted(&text).or(named(&text)),
-        // What stands before the version is the device's name then, not the program's.
-        _ => unlisted(&text).or(found),
+    if found.product.is_some() {
+        return found;
     }
+    // The name before a version is the device's if a table knows the device.
+    let found = if found.is_empty() { Claims::unlisted(&text) } else { found };
+    bracketed(&text).or(found)
 }
 
 /// A product that no table lists: in brackets behind "FTP", with a version: `(Gardenia-2.6.2)`, `(Gardenia 1.3)`.
-fn unlisted(text: &str) -> Claims {
+fn bracketed(text: &str) -> Claims {
     let bracketed = find_ignoring_case(text, "ftp")
         .and_then(|at| text[at..].split_once('('))
         .and_then(|(_, rest)| rest.split_once(')'));
@@ -31,14 +31,6 @@ fn unlisted(text: &str) -> Claims {
     match version::following(rest) {
         Some(version) if is_name && version.contains('.') => Claims::software("", name, version),
         _ => Claims::default(),
-    }
-}
-
-/// A product that no table lists, without brackets: `Garden FTP Server 4.3 ready`.
-fn named(text: &str) -> Claims {
-    match text.lines().find_map(versioned) {
-        Some(found) => Claims::software("", found.name, found.version),
-        None => Claims::default(),
     }
 }
 

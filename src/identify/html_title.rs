@@ -64,7 +64,7 @@ fn unlisted(title: &str) -> Claims {
             && (found.is_marked || found.version.split('.').count() > 2)
             && found.name.len() <= NAME_MAX
     });
-    named.next().map_or_else(Claims::default, |found| Claims::software("", found.name, found.version))
+    named.next().map_or_else(Claims::default, Claims::from)
 }
 
 /// The longest name of an unlisted product, in bytes: longer ones are headings.

@@ -5,7 +5,7 @@ use super::{
     claims::Claims,
     ssh::raspberry_pi,
     table::{Preference, Table},
-    text::{find_ignoring_case, versioned, without_reply_codes},
+    text::{find_ignoring_case, without_reply_codes},
 };
 use crate::model::strip_prefix_ignoring_case;
 
@@ -17,7 +17,7 @@ const NNTP: Table = Table::new(include_str!("tables/nntp.txt"));
 pub(super) fn parse_smtp(text: &str) -> Claims {
     let text = without_reply_codes(text);
     let listed = SMTP.find(&text, Preference::Longest);
-    if listed.is_empty() { unlisted(&text) } else { listed }
+    if listed.is_empty() { Claims::unlisted(&text) } else { listed }
 }
 
 pub(super) fn parse_pop3(text: &str) -> Claims {
@@ -44,17 +44,9 @@ pub(super) fn parse_nntp(text: &str) -> Claims {
 
 fn mailbox(table: Table, text: &str) -> Claims {
     let found = table.find(text.trim(), Preference::Longest);
-    let found = if found.is_empty() { unlisted(text.trim()) } else { found };
+    let found = if found.is_empty() { Claims::unlisted(text.trim()) } else { found };
     let raspbian = find_ignoring_case(text, "(Raspbian)").is_some();
     if raspbian { found.or(raspberry_pi()) } else { found }
-}
-
-/// A product that no table lists: a name before a version.
-fn unlisted(text: &str) -> Claims {
-    match text.lines().find_map(versioned) {
-        Some(found) => Claims::software("", found.name, found.version),
-        None => Claims::default(),
-    }
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ fn parse(table: Table, text: &str) -> Claims {
 /// A product that no table lists: `name/version`, or a name and a version.
 fn unlisted(line: &str) -> Claims {
     if let Some(found) = versioned(line) {
-        return Claims::software("", found.name, found.version);
+        return Claims::from(found);
     }
     let Some((name, version)) = line.split_once('/') else { return Claims::default() };
     let version = version::first(version).unwrap_or_default();

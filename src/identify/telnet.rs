@@ -32,10 +32,8 @@ pub(super) fn parse(greeting: &[u8]) -> Claims {
 
 /// A system that no table lists: a name before a version that is marked as one. Others are times and measurements.
 fn unlisted(text: &str) -> Claims {
-    match text.lines().filter_map(versioned).find(|found| found.is_marked) {
-        Some(found) => Claims::software("", found.name, found.version),
-        None => Claims::default(),
-    }
+    let marked = text.lines().filter_map(versioned).find(|found| found.is_marked);
+    marked.map_or_else(Claims::default, Claims::from)
 }
 
 /// Returns the model that a line names as such: `Model name : NE-4110S`.

@@ -103,51 +103,52 @@ pub(super) struct Versioned<'a> {
 /// brackets or a word such as "version" between. The greetings of most unlisted servers have one. The host's name
 /// comes first and is no part of it; addresses and dates are no versions.
 pub(super) fn versioned(line: &str) -> Option<Versioned<'_>> {
-    let words: Vec<(usize, &str)> = line
-        .split([' ', '\t'])
-        .filter(|word| !word.is_empty())
-        .map(|word| (word.as_ptr().addr() - line.as_ptr().addr(), word))
-        .collect();
+    let words: Vec<&str> = line.split([' ', '\t']).filter(|word| !word.is_empty()).collect();
     (1..words.len()).find_map(|at| {
-        let word = words[at].1.trim_start_matches(['(', '[']);
+        let word = words[at].trim_start_matches(BRACKETS);
         let version = version::first(word).filter(|version| !is_address_or_date(version))?;
-        let mut end = at;
-        let is_marked = word.starts_with(['v', 'V'])
-            || VERSION_WORDS
-                .contains(&words[at - 1].1.trim_start_matches(['(', '[']).to_ascii_lowercase().as_str());
-        if is_marked && !word.starts_with(['v', 'V']) {
-            end -= 1;
-        }
-        let is_version = version.contains('.') || (is_marked && end < at);
-        if words[..end].last().is_some_and(|(_, word)| word.ends_with([']', ')'])) {
-            end = words[..end].iter().rposition(|(_, word)| word.starts_with(['[', '(']))?;
-        }
-        let mut start = words[..end].iter().rposition(|(_, word)| !is_name_word(word)).map_or(0, |at| at + 1);
-        start = start.max(end.saturating_sub(NAME_WORDS_MAX));
-        // A bracket that opens before the name belongs to none of its words.
-        if start > 0 && words[start - 1].1.strip_prefix(['(', '[']).is_some_and(is_name_word) {
-            start -= 1;
-        }
-        while start < end && PROTOCOLS.contains(&words[start].1) {
-            start += 1;
-        }
-        while start < end && PROTOCOLS.contains(&words[end - 1].1) {
-            if start == 0 {
-                return None; // What begins the line before the protocol is the host.
-            }
-            end -= 1;
-        }
-        if start >= end {
-            return None;
-        }
-        let last = words[end - 1];
-        let name = line[words[start].0..last.0 + last.1.len()].trim_start_matches(['(', '[']);
-        let is_shouted = !name.contains(|c: char| c.is_ascii_lowercase()) && start > 0;
-        let is_name = name.len() >= 3 && !is_common(name) && !is_shouted;
-        let is_last = at + 1 == words.len();
-        (is_version && is_name).then_some(Versioned { name, version, is_marked, is_last })
+        let has_prefix = word.starts_with(['v', 'V']);
+        let before = words[at - 1].trim_start_matches(BRACKETS).to_ascii_lowercase();
+        let is_announced = !has_prefix && VERSION_WORDS.contains(&before.as_str());
+        let is_version = is_announced || version.contains('.');
+        let words_before = &words[..at - usize::from(is_announced)];
+        let name = name_at_end(line, words_before).filter(|_| is_version)?;
+        let (is_marked, is_last) = (has_prefix || is_announced, at + 1 == words.len());
+        Some(Versioned { name, version, is_marked, is_last })
     })
 }
+
+/// The product's name that ends words of a line.
+fn name_at_end<'a>(line: &'a str, words: &[&'a str]) -> Option<&'a str> {
+    let mut end = words.len();
+    if words.last().is_some_and(|word| word.ends_with([']', ')'])) {
+        end = words.iter().rposition(|word| word.starts_with(BRACKETS))?;
+    }
+    let mut start = words[..end].iter().rposition(|word| !is_name_word(word)).map_or(0, |at| at + 1);
+    start = start.max(end.saturating_sub(NAME_WORDS_MAX));
+    // A bracket that opens before the name belongs to none of its words.
+    if start > 0 && words[start - 1].strip_prefix(BRACKETS).is_some_and(is_name_word) {
+        start -= 1;
+    }
+    while start < end && PROTOCOLS.contains(&words[start]) {
+        start += 1;
+    }
+    while start < end && PROTOCOLS.contains(&words[end - 1]) {
+        if start == 0 {
+            return None; // What begins the line before the protocol is the host.
+        }
+        end -= 1;
+    }
+    let (first, last) = (words[start..end].first()?, words[start..end].last()?);
+    // From the first word's place in the line to the end of the last, with the spaces between as they are.
+    let place = |word: &str| word.as_ptr().addr() - line.as_ptr().addr();
+    let name = line[place(first)..place(last) + last.len()].trim_start_matches(BRACKETS);
+    let is_shouted = start > 0 && !name.contains(|c: char| c.is_ascii_lowercase());
+    (name.len() >= 3 && !is_common(name) && !is_shouted).then_some(name)
+}
+
+/// What may open before a name or a version.
+const BRACKETS: [char; 2] = ['(', '['];
 
 /// Protocols that stand before or behind a name.
 const PROTOCOLS: [&str; 8] = ["ESMTP", "IMAP", "IMAP4", "IMAP4rev1", "POP", "POP3", "SMTP", "Welcome"];
