@@ -41,7 +41,9 @@ RUST_OF_amd64 := x86_64-unknown-linux-gnu
 TRIPLE  := $(or $(RUST_OF_$(ARCH)),$(error ARCH=$(ARCH) is none of arm64, armhf and amd64))
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 PROFILE ?= release
-DEB     ?= target/debian/portscan_$(VERSION)_$(ARCH).deb
+# The package for an architecture.
+PACKAGE  = target/debian/portscan_$(VERSION)_$(1).deb
+DEB     ?= $(call PACKAGE,$(ARCH))
 HERE    := $(shell dpkg --print-architecture 2>/dev/null)
 # The tools for packages, the book, the dependency checks and fuzzing (tests/setup/maker).
 MAKERS  := $(CURDIR)/target/makers
@@ -103,7 +105,7 @@ deb: cross $(MAKERS)/bin/cargo-deb ## package the binary of `make cross`, for `a
 
 # The Pi's package is inspected, and its program runs on an emulated processor; the installed package is for this
 # machine.
-HERE_DEB := target/debian/portscan_$(VERSION)_$(HERE).deb
+HERE_DEB := $(call PACKAGE,$(HERE))
 deb-test: deb-setup ## inspect a Pi's package (ARCH); install one here, by apt too, upgrade and purge it: as root
 	$(MAKE) deb
 	PROFILE=$(PROFILE) tests/package.sh $(DEB)
