@@ -214,7 +214,7 @@ fn assert_sound(portscan: &Portscan) {
 }
 
 /// The daily write limit of a card, in octets: for a hundred unchanged devices that are scanned every hour.
-const DAY: u64 = 20_000_000;
+pub(crate) const DAY: u64 = 20_000_000;
 
 #[test]
 fn scanning_a_hundred_unchanged_devices_for_a_day_writes_little() {

@@ -324,9 +324,7 @@ fn memory_at_rest_stays_within_its_limits_with_and_without_channels() {
     let card = card();
     let mut pi = Pi::boot(&card, &lan, today());
     install(&mut pi, "[feed]\nurl = []\n");
-    // At rest is what has had nothing to do for a while; the start takes memory that it gives back.
-    pi.run("sleep 15");
-    let [idle, idle_own] = ["VmRSS:", "RssAnon:"].map(|key| memory(&mut pi, key));
+    let [idle, idle_own] = memory_at_rest(&mut pi);
     let channel = |kind: &str, url: String, more: &str| {
         format!("[[channel]]\nname = \"{kind}\"\ntype = \"{kind}\"\nurl = \"{url}\"\n{more}")
     };
@@ -343,8 +341,7 @@ fn memory_at_rest_stays_within_its_limits_with_and_without_channels() {
     ];
     configure(&mut pi, &format!("[feed]\nurl = []\n{}", channels.concat()));
     let tried = pi.run("portscan alert test 2>&1 || true");
-    pi.run("sleep 15");
-    let [with_channels, with_channels_own] = ["VmRSS:", "RssAnon:"].map(|key| memory(&mut pi, key));
+    let [with_channels, with_channels_own] = memory_at_rest(&mut pi);
     pi.shut_down();
     eprintln!(
         "| resident memory, idle | {} KB, of them {} KB besides the program's and the libraries' pages |\n\
@@ -359,6 +356,13 @@ fn memory_at_rest_stays_within_its_limits_with_and_without_channels() {
         idle <= IDLE && with_channels <= IDLE_WITH_CHANNELS,
         "{idle} octets, {with_channels} with channels"
     );
+}
+
+/// Resident memory after a while without work, because a start takes memory that it gives back: all of it, and what is
+/// neither the program's nor its libraries' pages.
+fn memory_at_rest(pi: &mut Pi<'_>) -> [u64; 2] {
+    pi.run("sleep 15");
+    ["VmRSS:", "RssAnon:"].map(|key| memory(pi, key))
 }
 
 #[test]

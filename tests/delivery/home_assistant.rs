@@ -30,6 +30,22 @@ const ENTITIES: [&str; 8] = [
     "sensor.portscan_unexpected_ports",
 ];
 
+/// An MQTT channel to this broker.
+fn channel(broker: &Mosquitto, more: &str) -> String {
+    format!(
+        "[[channel]]\nname = \"ha\"\ntype = \"mqtt\"\nurl = {:?}\nuser = \"{USER}\"\npassword_file = {:?}\n{more}",
+        broker.url(),
+        broker.password_file()
+    )
+}
+
+/// Waits until an entity has this state, and returns it with its attributes.
+fn becomes(home: &HomeAssistant, entity: &str, wanted: &str) -> Value {
+    eventually(LONG, &format!("{entity} becomes {wanted}"), || {
+        home.state(entity).filter(|state| state["state"] == wanted)
+    })
+}
+
 #[test]
 #[ignore = "installs Home Assistant: `make home-assistant`"]
 fn it_shows_the_appliance_presses_its_button_and_forgets_it() {
@@ -37,21 +53,11 @@ fn it_shows_the_appliance_presses_its_button_and_forgets_it() {
     let broker = Mosquitto::start(&lab);
     let home = HomeAssistant::start(&broker);
     let without = static_feed(&lab) + &scanner("lan", "1d", "20-100");
-    let channel = format!(
-        "[[channel]]\nname = \"ha\"\ntype = \"mqtt\"\nurl = {:?}\nuser = \"{USER}\"\npassword_file = {:?}\n\
-         group = \"1s\"\n",
-        broker.url(),
-        broker.password_file()
-    );
-    let mut portscan = Portscan::new(&lab, &format!("{without}{channel}"));
+    let mut portscan = Portscan::new(&lab, &(without.clone() + &channel(&broker, "group = \"1s\"\n")));
     let running = portscan.start();
     running.wait_for_devices(3, LONG);
     command(&portscan, &running, &["expected", "accept", "--all"]);
-    let becomes = |entity: &str, wanted: &str| {
-        eventually(LONG, &format!("{entity} becomes {wanted}"), || {
-            home.state(entity).filter(|state| state["state"] == wanted)
-        })
-    };
+    let becomes = |entity: &str, wanted: &str| becomes(&home, entity, wanted);
     becomes("sensor.portscan_devices", "3");
     becomes("sensor.portscan_unexpected_ports", "0");
     becomes("binary_sensor.portscan_problem", "off");
@@ -113,15 +119,8 @@ fn it_shows_each_device_and_nothing_is_left_after_the_removal() {
     let broker = Mosquitto::start(&lab);
     let home = HomeAssistant::start(&broker);
     let without = static_feed(&lab) + &scanner("lan", "1d", "20-100");
-    let channel = |entities: &str| {
-        format!(
-            "{without}[[channel]]\nname = \"ha\"\ntype = \"mqtt\"\nurl = {:?}\nuser = \"{USER}\"\n\
-             password_file = {:?}\nentities = \"{entities}\"\n",
-            broker.url(),
-            broker.password_file()
-        )
-    };
-    let mut portscan = Portscan::new(&lab, &channel("devices"));
+    let with = |entities: &str| without.clone() + &channel(&broker, &format!("entities = \"{entities}\"\n"));
+    let mut portscan = Portscan::new(&lab, &with("devices"));
     let running = portscan.start();
     running.wait_for_devices(3, LONG);
     command(&portscan, &running, &["expected", "accept", "--all"]);
@@ -141,11 +140,7 @@ fn it_shows_each_device_and_nothing_is_left_after_the_removal() {
             assert!(entities.contains(&entity), "{entities:?}");
         }
     }
-    let becomes = |entity: &str, wanted: &str| {
-        eventually(LONG, &format!("{entity} becomes {wanted}"), || {
-            home.state(entity).filter(|state| state["state"] == wanted)
-        })
-    };
+    let becomes = |entity: &str, wanted: &str| becomes(&home, entity, wanted);
     becomes("binary_sensor.10_77_0_5_presence", "on");
     lab.host("10.77.0.5").open(99);
     command(&portscan, &running, &["run", "--host", "10.77.0.5", "--wait"]);
@@ -154,7 +149,7 @@ fn it_shows_each_device_and_nothing_is_left_after_the_removal() {
     running.kill();
 
     // Turned off while the appliance is.
-    portscan.set_config(&channel("appliance"));
+    portscan.set_config(&with("appliance"));
     let running = portscan.start();
     eventually(LONG, "no device is left", || home.entities("10_77_0").is_empty().then_some(()));
     becomes("sensor.portscan_unexpected_ports", "1");
@@ -163,10 +158,7 @@ fn it_shows_each_device_and_nothing_is_left_after_the_removal() {
     running.signal(Signal::SIGHUP);
     eventually(LONG, "nothing is left", || home.entities("portscan").is_empty().then_some(()));
     running.stop();
-    let kept = broker.subscribe("#", "later");
-    broker.publish("last", "word", false);
-    eventually(LONG, "all that is kept has come", || kept.of("last").pop());
-    let retained: Vec<_> = kept.messages().into_iter().filter(|message| message.is_retained).collect();
+    let retained = broker.retained();
     let ours = retained.iter().filter(|message| message.topic.contains("portscan"));
     assert_eq!(ours.count(), 0, "the broker keeps nothing of it: {retained:?}");
     assert!(!home.log().contains("portscan_"), "Home Assistant complains: {}", home.log());

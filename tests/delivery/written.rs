@@ -5,12 +5,10 @@ use super::{
     five::{FiveChannels, delivered},
 };
 use crate::{
+    disk::DAY,
     harness::{Portscan, Running, feed_of, scanner},
     lab::Lab,
 };
-
-/// The daily limit of a card, in bytes, for a hundred devices that are scanned every hour, as in `disk.rs`.
-const DAY: u64 = 20_000_000;
 
 /// As many as are in progress at once: they end together, and their results are one commit, however slow the machine.
 const DEVICES: usize = 16;
@@ -23,8 +21,8 @@ fn alerts_through_five_channels_every_hour_write_little() {
     let lab = Lab::enter("big");
     let Some(servers) = FiveChannels::start(&lab) else { return };
     let config = feed_of(lab.hosts().take(DEVICES)) + &scanner("lan", "1d", "20-47") + &servers.config();
-    // Beside the test program, because /tmp may be in memory, for which the kernel counts no writes: what goes to
-    // sockets is not to be counted.
+    // Beside the test program, because /tmp may be in memory, where the kernel counts writes only together with what goes
+    // to sockets.
     let beside = std::env::current_exe().unwrap();
     let data = tempfile::tempdir_in(beside.parent().unwrap()).unwrap();
     let portscan = servers.trusted(Portscan::new(&lab, &config).data_dir(data.path()));

@@ -153,6 +153,15 @@ impl Mosquitto {
         subscriber
     }
 
+    /// Returns the messages that the broker retains.
+    pub fn retained(&self) -> Vec<Published> {
+        let subscriber = self.subscribe("#", "retained");
+        // A broker sends what it retains before what is published later.
+        self.publish("last", "word", false);
+        eventually(READY, "all retained messages have come", || subscriber.of("last").pop());
+        subscriber.messages().into_iter().filter(|message| message.is_retained).collect()
+    }
+
     /// Publishes a message.
     pub fn publish(&self, topic: &str, payload: &str, retain: bool) {
         let mut command = client("mosquitto_pub");
