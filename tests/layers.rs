@@ -23,6 +23,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("config", 1),
     ("data_dir", 1),
     ("engine", 1),
+    ("fleet", 1),
     ("identify", 1),
     ("messages", 1),
     ("resolve", 1),

@@ -19,7 +19,7 @@ use crate::{
     config::{self, Config, Overrides},
     data_dir::{self, Obstacle},
     doctor::{self, ARP_GRANT, Judged},
-    http::{self, Gate, HostAllowlist, Site, Token},
+    http::{self, ApplianceParts, Gate, HostAllowlist, Token},
     model::ProbeMethod,
     net::{
         Lan, Links, check_syn_probing,
@@ -268,7 +268,7 @@ impl Parts<'_> {
         let spool = Spool::new(importer.clone(), clock, self.config.clone());
         tasks.spawn(until_stopped(self.stop.clone(), spool.run()));
 
-        let site = Site {
+        let site = ApplianceParts {
             alerts,
             config: self.config.clone(),
             allowlist,

@@ -11,6 +11,7 @@
 
 mod admission;
 mod answer;
+mod appliance;
 mod auth;
 mod body;
 mod budget;
@@ -35,11 +36,11 @@ mod refusals;
 mod rows;
 mod sender;
 mod server;
-mod site;
 mod token;
 mod v1;
 mod wrong_tokens;
 
+pub use appliance::{ApplianceParts, router};
 pub use auth::Gate;
 pub use body::pieces;
 pub use host_allowlist::HostAllowlist;
@@ -47,7 +48,6 @@ pub use limits::ServerLimits;
 pub use listen::{BindError, bind, bind_each};
 pub use reading::LeastRate;
 pub use server::{Server, serve};
-pub use site::{Site, router};
 pub use token::{FILE as TOKEN_FILE, Token, TokenError, open_token};
 pub use v1::{Diagnose, DiagnosisBody};
 

@@ -25,7 +25,7 @@ use portscan::{
     config::{Config, Overrides},
     engine::{Bounds, Probe, Prober, Reply},
     feed,
-    http::{Gate, HostAllowlist, ServerLimits, Site, Token, router},
+    http::{ApplianceParts, Gate, HostAllowlist, ServerLimits, Token, router},
     identify as identification,
     model::{
         Address, Device, DeviceIdentification, DeviceKey, EVIDENCE_MAX, Evidence, Mac, Moment,
@@ -268,7 +268,7 @@ async fn site(home: &Path) -> Router {
         hostname: None,
         runs: runs.clone(),
     });
-    router(Site {
+    router(ApplianceParts {
         alerts,
         config,
         allowlist,

@@ -17,7 +17,7 @@ use super::{super::CommandEnv, ApplianceError, DatabaseUse, refused_with};
 use crate::{
     client::{RequestBody, whole},
     config::Config,
-    http::{self, Gate, HostAllowlist, Site, Token},
+    http::{self, ApplianceParts, Gate, HostAllowlist, Token},
     net::mdns::Advertised,
     service::{
         alerts::{AlertParts, Alerts},
@@ -98,7 +98,7 @@ impl LocalAppliance {
             hostname: None,
             runs: runs.clone(),
         });
-        let site = Site {
+        let site = ApplianceParts {
             alerts,
             gate: Gate::new(token.clone(), allowlist.clone(), config.clone(), Arc::clone(&world.clock)),
             allowlist,

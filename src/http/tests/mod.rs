@@ -28,8 +28,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Gate, HostAllowlist, LeastRate, Server, ServerLimits, Site, Token, auth, bind, body, router, serve,
-    site::{common, with_layers},
+    ApplianceParts, Gate, HostAllowlist, LeastRate, Server, ServerLimits, Token,
+    appliance::{common, with_layers},
+    auth, bind, body, router, serve,
 };
 use crate::{clock::SystemClock, config::Config, service::health::Health};
 

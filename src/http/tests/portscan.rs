@@ -102,7 +102,7 @@ fn appliance_of(limits: ServerLimits, pace: DiskPace) -> TestAppliance {
         hostname: None,
         runs: runs.clone(),
     });
-    let site = Site {
+    let site = ApplianceParts {
         alerts,
         gate: gate.clone(),
         allowlist,

@@ -38,7 +38,7 @@ use crate::{
 };
 
 /// The dependencies of the appliance's routes.
-pub struct Site {
+pub struct ApplianceParts {
     /// The present configuration. The paths under `base_url` are those of the start.
     pub config: watch::Receiver<Arc<Config>>,
     /// The host names under which requests are answered.
@@ -72,8 +72,8 @@ pub struct Site {
 }
 
 /// All routes of the appliance, with all layers.
-pub fn router(site: Site) -> Router {
-    let Site {
+pub fn router(parts: ApplianceParts) -> Router {
+    let ApplianceParts {
         config,
         allowlist,
         gate,
@@ -89,7 +89,7 @@ pub fn router(site: Site) -> Router {
         runs,
         clock,
         limits,
-    } = site;
+    } = parts;
     let base = config.borrow().base_url.clone();
     let differences = Differences::new(store.clone(), config.clone());
     let directory = DeviceDirectory::new(store.clone(), config.clone(), inventory.clone());

@@ -1,0 +1,33 @@
+//! Layer 1: what the appliances of a fleet and their hub tell one another, without I/O.
+//!
+//! An appliance at a *site* keeps its own database and sends its changes to the *hub*, which keeps a copy for each site
+//! and serves all of them. Between them is a message broker, NATS, which stores nothing: an appliance keeps a change
+//! until the hub has committed it.
+//!
+//! | file | content |
+//! |---|---|
+//! | `site_name` | what a site is called |
+//! | `subjects` | where messages are published |
+//! | `message` | the messages from a site to the hub, and the answers |
+//! | `row` | rows of tables, as they travel |
+//! | `forwarded` | the requests that the hub forwards to a site |
+//! | `succession` | decides which batch a hub applies: each once, of one database alone |
+//! | `status` | what the hub knows of a site's connection |
+
+mod forwarded;
+mod message;
+mod row;
+mod site_name;
+mod status;
+pub mod subjects;
+mod succession;
+
+pub use forwarded::{FORWARDED_MAX, ForwardedAnswer, ForwardedRequest, is_forwardable};
+pub use message::{
+    Acknowledgement, BATCH_BYTES, Batch, Greeting, HubAnswer, MESSAGE_MAX, MessageError, Pass, SiteContext,
+    SiteMessage, decode, encode,
+};
+pub use row::{ChangedRow, RowValue};
+pub use site_name::{SiteName, SiteNameError};
+pub use status::{SiteState, SiteStatus};
+pub use succession::{Standing, Succession, Verdict};
