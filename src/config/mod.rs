@@ -15,6 +15,7 @@
 //! | `load.rs` | the order of the layers; the one function that reads the disk |
 //! | `check.rs` | does it fit this machine? for `check-config` |
 //! | `show.rs` | the effective configuration, as a file again |
+//! | `site.rs` | the part of it that a hub gets |
 //!
 //! A new key is one field here, one line in `file.rs`, one in `show.rs`, and a line in the default file.
 
@@ -33,6 +34,7 @@ mod mail;
 mod mqtt;
 mod parse;
 mod show;
+mod site;
 mod table;
 #[cfg(test)]
 mod tests;

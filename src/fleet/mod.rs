@@ -9,12 +9,14 @@
 //! | `site_name` | what a site is called |
 //! | `subjects` | where messages are published |
 //! | `message` | the messages from a site to the hub, and the answers |
+//! | `link` | the connection, as a trait |
 //! | `row` | rows of tables, as they travel |
 //! | `forwarded` | the requests that the hub forwards to a site |
 //! | `succession` | decides which batch a hub applies: each once, of one database alone |
 //! | `status` | what the hub knows of a site's connection |
 
 mod forwarded;
+mod link;
 mod message;
 mod row;
 mod site_name;
@@ -23,6 +25,7 @@ pub mod subjects;
 mod succession;
 
 pub use forwarded::{FORWARDED_MAX, ForwardedAnswer, ForwardedRequest, is_forwardable};
+pub use link::{Asking, HubLink, LinkError};
 pub use message::{
     Acknowledgement, BATCH_BYTES, Batch, Greeting, HubAnswer, MESSAGE_MAX, MessageError, Pass, SiteContext,
     SiteMessage, decode, encode,

@@ -11,6 +11,7 @@ pub mod directory;
 pub mod discovery;
 pub mod evidence;
 pub mod feeds;
+pub mod fleet;
 pub mod health;
 pub mod host_lease;
 pub mod identify;

@@ -15,9 +15,10 @@
 //! - *opening*: `open` and `at_rest` start the threads;
 //! - *subjects*, each with its SQL, its changes and queries, and its methods of [`Store`]: `scans`, `record`, `import`,
 //!   `identifications`, `sightings`, `names`, `schedules`, `hosts`, `host_states`, `known`, `lookups`, `compared`, `scan_pages`, `reports`,
-//!   `summary`, `outboxes`, `alert_context`, `snoozes`, `told_findings`, `prune`, `room`, `ahead`, `backup`;
+//!   `summary`, `outboxes`, `alert_context`, `snoozes`, `told_findings`, `prune`, `room`, `ahead`, `backup`,
+//!   `outgoing`, `site_copy`;
 //! - *subjects with SQL that those share*: `identity`, `merge`, `endpoints`, `presence`, `insertion`, `contributors`,
-//!   `unconfirmed`, `events`, `expected`, `identified`;
+//!   `unconfirmed`, `events`, `expected`, `identified`, `fleet_tables`;
 //! - `handle`: what a task holds, and how it reaches the threads;
 //! - *threads*: `writer`, `reader` and `check`, with `commit`, `condition` and `reopen`;
 //! - `change`: the trait of the writes that share a commit;
@@ -53,6 +54,7 @@ mod endpoints;
 mod error;
 mod events;
 mod expected;
+mod fleet_tables;
 mod handle;
 mod health;
 mod host_states;
@@ -71,6 +73,7 @@ mod names;
 mod numbers;
 mod open;
 mod outboxes;
+mod outgoing;
 mod pace;
 mod page;
 mod placement;
@@ -88,6 +91,7 @@ mod schedules;
 mod schema;
 mod sighting_filter;
 mod sightings;
+mod site_copy;
 mod snoozes;
 mod summary;
 mod told_findings;
@@ -117,6 +121,7 @@ pub use lookups::{CachedHost, Totals};
 pub use names::NameLookup;
 pub use open::WriterThread;
 pub use outboxes::{EndedMessage, MessageRecord, MessageState};
+pub use outgoing::{OutgoingRows, OutgoingState, SentThrough};
 pub use pace::DiskPace;
 pub use page::Page;
 pub use prune::Pruned;
@@ -126,6 +131,7 @@ pub use scan_pages::{ScanHost, ScanSummary};
 pub use scans::OpenScan;
 pub use schedules::Schedule;
 pub use schema::FILE_NAME;
+pub use site_copy::Applied;
 pub use snoozes::Snooze;
 pub use summary::ScannerSummary;
 pub use told_findings::OpenPortFinding;

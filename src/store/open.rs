@@ -13,6 +13,7 @@ use super::{
     backup,
     change::WriterState,
     check::CheckThread,
+    commit::Pending,
     condition::Condition,
     error::{Result, StoreError},
     handle::Store,
@@ -73,12 +74,35 @@ impl Store {
         Ok((store, threads))
     }
 
+    /// Opens a hub's copy of a site's database, creating it as needed: as [`Store::open`], but scans that are under way
+    /// at the site stay so.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_copy(path: &Path, clock: Arc<dyn Clock>) -> Result<(Self, WriterThread)> {
+        let writer = schema::open_writer(path, schema::LADDER)?;
+        let reader = schema::open_reader(path)?;
+        Self::start_with(Some(writer), reader, path, clock, DiskPace::default(), |_| Ok(None))
+    }
+
     pub(super) fn start(
+        connection: Option<Connection>,
+        read_only: Connection,
+        path: &Path,
+        clock: Arc<dyn Clock>,
+        pace: DiskPace,
+    ) -> Result<(Self, WriterThread)> {
+        Self::start_with(connection, read_only, path, clock, pace, scans::close_abandoned)
+    }
+
+    /// Starts the threads; `first` returns a change that is committed before all others.
+    fn start_with(
         connection: Option<Connection>,
         mut read_only: Connection,
         path: &Path,
         clock: Arc<dyn Clock>,
         pace: DiskPace,
+        first: impl FnOnce(&Connection) -> Result<Option<Box<dyn Pending>>>,
     ) -> Result<(Self, WriterThread)> {
         let thread_error = |source| StoreError::File { path: path.to_owned(), source };
         let (signals, received) = sync_channel(1);
@@ -87,9 +111,9 @@ impl Store {
         let stored = || -> Result<_> {
             let state = WriterState::read(&read_only, Arc::clone(&clock))?;
             let latest_event = numbers::latest_event(&read_only)?;
-            Ok((state, latest_event, scans::close_abandoned(&read_only)?))
+            Ok((state, latest_event, first(&read_only)?))
         };
-        let (state, latest_event, close_abandoned) = stored().map_err(|error| match error {
+        let (state, latest_event, first) = stored().map_err(|error| match error {
             StoreError::Sqlite(source) => StoreError::Open { path: path.to_owned(), source },
             error => error,
         })?;
@@ -102,7 +126,7 @@ impl Store {
             condition: Arc::clone(&condition),
             state,
             latest_event: events,
-            batch: Vec::from_iter(close_abandoned),
+            batch: Vec::from_iter(first),
         });
         let (writes, write_requests) = mpsc::channel(writer::QUEUE);
         let (stop, stopped) = oneshot::channel();

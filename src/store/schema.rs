@@ -35,6 +35,7 @@ pub(super) const LADDER: &[&str] = &[
     include_str!("v9.sql"),
     include_str!("v10.sql"),
     include_str!("v11.sql"),
+    include_str!("v12.sql"),
 ];
 
 /// Marks the file as ours (`PRAGMA application_id`): "pscn".
@@ -50,8 +51,9 @@ const EVERY_CONNECTION: &str = "
 ";
 
 /// Settings of the writer. FULL syncs the log at every commit, so that acknowledged data survives a power cut. The log
-/// is copied back at 256 pages (1 MB) and keeps at most that.
+/// is copied back at 256 pages (1 MB) and keeps at most that. Triggers also see a row that REPLACE deletes.
 const WRITER: &str = "
+    PRAGMA recursive_triggers = ON;
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = FULL;
     PRAGMA wal_autocheckpoint = 256;

@@ -204,18 +204,12 @@ impl Writer {
         let connection = self.connection.as_mut().filter(|_| may_write).ok_or(unwell);
         let is_run = connection.is_ok();
         job(connection, &mut self.state);
-        match turn {
-            // The job may have changed the ids of scans; the ids in pending changes are fixed already.
-            Turn::AfterCommit => {
-                if let (true, Some(connection)) = (self.batch.is_empty(), &self.connection) {
-                    self.state.read_last_scan(connection);
-                }
-            }
-            Turn::FirstStep | Turn::NextStep => {
-                if is_run {
-                    self.announce_events();
-                }
-            }
+        // The job may have changed the ids of scans; the ids in pending changes are fixed already.
+        if let (Turn::AfterCommit, true, Some(connection)) = (turn, self.batch.is_empty(), &self.connection) {
+            self.state.read_last_scan(connection);
+        }
+        if is_run {
+            self.announce_events();
         }
     }
 

@@ -1,0 +1,31 @@
+//! The connection from a site to its hub, as a trait: `app` injects the broker's, tests one that loses messages.
+
+use std::{future::Future, pin::Pin};
+
+use super::{HubAnswer, SiteMessage};
+
+/// An answer that is being waited for.
+pub type Asking<'a> = Pin<Box<dyn Future<Output = Result<HubAnswer, LinkError>> + Send + 'a>>;
+
+/// Why there is no answer. The hub may have received the message all the same.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LinkError {
+    /// There is no connection to the broker.
+    #[error("the broker cannot be reached: {0}")]
+    NoBroker(String),
+    /// The broker is there, and the hub is not.
+    #[error("the broker answers and the hub does not; check that portscan hub serve runs there")]
+    NoHub,
+    /// No answer in time.
+    #[error("the hub has not answered within {0:?}")]
+    TimedOut(std::time::Duration),
+    /// The hub's answer cannot be read.
+    #[error("the hub's answer cannot be read: {0}")]
+    Unreadable(#[from] super::MessageError),
+}
+
+/// Sends messages to the hub.
+pub trait HubLink: Send + Sync {
+    /// Sends a message and returns the answer. Bounded in time.
+    fn ask<'a>(&'a self, message: &'a SiteMessage) -> Asking<'a>;
+}

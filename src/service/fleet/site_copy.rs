@@ -1,0 +1,277 @@
+//! The hub's copy of a site: a database like the site's own, and what the hub knows of the connection.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::{Mutex, watch};
+
+use super::copied_context::{self, CopiedContext};
+use crate::{
+    clock::Clock,
+    config::Config,
+    data_dir,
+    fleet::{
+        Acknowledgement, Batch, Greeting, HubAnswer, Pass, SiteContext, SiteMessage, SiteName, SiteState,
+        SiteStatus, Verdict,
+    },
+    model::one_line,
+    store::{self, Applied, Store, StoreError, WriterThread},
+};
+
+/// After so long without a message a site counts as silent: three of its signs of life.
+const SILENT_AFTER: Duration = Duration::from_secs(60);
+
+/// The longest word that a site says of itself and the hub shows.
+const LONGEST_WORD: usize = 64;
+
+/// Most sentences of a site's health that are kept, and the longest of them.
+const SENTENCES: usize = 64;
+const LONGEST_SENTENCE: usize = 1024;
+
+/// The hub's copy of a site.
+pub struct SiteCopy {
+    name: SiteName,
+    dir: PathBuf,
+    store: Store,
+    clock: Arc<dyn Clock>,
+    status: watch::Sender<SiteStatus>,
+    config: watch::Sender<Arc<Config>>,
+    /// Held while a message is handled: a site's messages are handled one after another.
+    known: Mutex<CopiedContext>,
+}
+
+/// Why a copy cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// The directory cannot be made.
+    #[error("cannot make {}: {source}", path.display())]
+    Dir {
+        /// Which one.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The database cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl SiteCopy {
+    /// Opens the copy below this directory, creating it as needed. Blocks on the disk.
+    ///
+    /// # Errors
+    /// The directory or the database cannot be used.
+    pub fn open(
+        name: SiteName,
+        copies: &Path,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Self, WriterThread), CopyError> {
+        let dir = copies.join(name.as_str());
+        data_dir::create_dir(&dir).map_err(|source| CopyError::Dir { path: dir.clone(), source })?;
+        let (store, thread) = Store::open_copy(&dir.join(store::FILE_NAME), Arc::clone(&clock))?;
+        let known = copied_context::read(&dir);
+        let heard = is_known(&known).then(|| modified(&dir)).flatten();
+        let state = if heard.is_some() { SiteState::Silent } else { SiteState::Never };
+        let status = SiteStatus { state, heard, ..shown(&known) };
+        let copy = Self {
+            name,
+            dir,
+            store,
+            clock,
+            status: watch::Sender::new(status),
+            config: watch::Sender::new(Arc::new(parse(&known.context.config))),
+            known: Mutex::new(known),
+        };
+        Ok((copy, thread))
+    }
+
+    /// Returns the site's name.
+    pub fn name(&self) -> &SiteName {
+        &self.name
+    }
+
+    /// Returns the database.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Returns what is known of the connection, and every change of it.
+    pub fn status(&self) -> watch::Receiver<SiteStatus> {
+        self.status.subscribe()
+    }
+
+    /// Returns the site's configuration, as far as the hub gets it, and every change of it.
+    pub fn config(&self) -> watch::Receiver<Arc<Config>> {
+        self.config.subscribe()
+    }
+
+    /// Handles a message of the site.
+    pub async fn receive(&self, message: SiteMessage) -> HubAnswer {
+        let mut known = self.known.lock().await;
+        let answer = match message {
+            SiteMessage::Greeting(greeting) => self.greet(&greeting, &mut known).await,
+            SiteMessage::Batch(batch) => self.apply(batch).await,
+            SiteMessage::Context(context) => self.keep(context, &mut known),
+            SiteMessage::Alive => HubAnswer::Accepted,
+        };
+        let heard = self.clock.wall();
+        self.status.send_modify(|status| {
+            match &answer {
+                HubAnswer::Refused(reason) => {
+                    status.refusal = Some(reason.clone());
+                    // A second appliance that is refused does not make the first one's data less current.
+                    if !is_fresh(status, heard) {
+                        status.state = SiteState::Refused;
+                    }
+                    return;
+                }
+                HubAnswer::SendAll => status.state = SiteState::CatchingUp,
+                HubAnswer::Continue(_) => status.refusal = None,
+                HubAnswer::Accepted if status.state == SiteState::Silent => status.state = SiteState::Current,
+                _ => {}
+            }
+            status.heard = Some(heard);
+        });
+        answer
+    }
+
+    /// Marks the site as silent if it was not heard for a minute; called from time to time.
+    pub fn notice_silence(&self) {
+        let now = self.clock.wall();
+        self.status.send_if_modified(|status| {
+            let is_connected = matches!(status.state, SiteState::Current | SiteState::CatchingUp);
+            let is_silent = is_connected && !is_fresh(status, now);
+            if is_silent {
+                status.state = SiteState::Silent;
+            }
+            is_silent
+        });
+    }
+
+    async fn greet(&self, greeting: &Greeting, known: &mut CopiedContext) -> HubAnswer {
+        let own = u32::try_from(Store::SCHEMA).unwrap_or(u32::MAX);
+        let host = one_line(&greeting.host, LONGEST_WORD);
+        if greeting.schema != own {
+            let (older, newer) = if greeting.schema < own { ("site", "hub") } else { ("hub", "site") };
+            return HubAnswer::Refused(format!(
+                "the {newer}'s database has a newer schema than the {older}'s ({} at {host}, {own} at the hub); \
+                 upgrade portscan at the {older}",
+                greeting.schema
+            ));
+        }
+        let answer = match self.store.succession().await.map(|succession| succession.greet(greeting)) {
+            Err(error) => return HubAnswer::Later(error.to_string()),
+            Ok(verdict) => self.answer(verdict, &host),
+        };
+        if !matches!(answer, HubAnswer::Refused(_)) {
+            known.version = Some(one_line(&greeting.version, LONGEST_WORD));
+            known.host = Some(host);
+            self.save(known);
+        }
+        answer
+    }
+
+    fn answer(&self, verdict: Verdict, host: &str) -> HubAnswer {
+        let site = &self.name;
+        match verdict {
+            Verdict::Continues(pass) => HubAnswer::Continue(pass),
+            Verdict::StartsAnew => HubAnswer::SendAll,
+            Verdict::OtherDatabase => HubAnswer::Refused(format!(
+                "{host} reports as {site} with another database than the one whose data the hub has. If it replaces the \
+                 appliance of before, run at the hub: portscan hub adopt {site}. If it is another site, give it \
+                 credentials of its own: portscan hub enrol NAME"
+            )),
+            Verdict::Forked => HubAnswer::Refused(format!(
+                "{host} reports as {site} with an older state of its database than the hub has: it is a copy of another \
+                 appliance's card, or an older backup was restored. If it is a second appliance, remove its database \
+                 and give it credentials of its own: portscan hub enrol NAME. If it is the only one, run at the hub: \
+                 portscan hub adopt {site}"
+            )),
+        }
+    }
+
+    async fn apply(&self, batch: Batch) -> HubAnswer {
+        let mut pass = Pass::default();
+        if let Err(error) = getrandom::fill(&mut pass) {
+            return HubAnswer::Later(format!("no random numbers: {error}"));
+        }
+        let is_last = batch.is_last;
+        match self.store.apply_batch(batch, pass).await {
+            Ok(Applied::Committed) => {
+                let state = if is_last { SiteState::Current } else { SiteState::CatchingUp };
+                self.status.send_modify(|status| status.state = state);
+                HubAnswer::Committed(Acknowledgement { pass })
+            }
+            Ok(Applied::NotNext(verdict)) => self.answer(verdict, "an appliance"),
+            Ok(Applied::Malformed(reason)) => HubAnswer::Refused(format!(
+                "a batch of {} is none of this version's schema ({reason}); upgrade portscan at both ends",
+                self.name
+            )),
+            Ok(Applied::TooLarge) => {
+                HubAnswer::Later("the copy has reached its largest size, 2 GiB".to_owned())
+            }
+            Err(error) => HubAnswer::Later(error.to_string()),
+        }
+    }
+
+    fn keep(&self, context: SiteContext, known: &mut CopiedContext) -> HubAnswer {
+        let bounded = |sentences: Vec<String>| {
+            sentences.iter().take(SENTENCES).map(|text| one_line(text, LONGEST_SENTENCE)).collect()
+        };
+        let SiteContext { config, problems, notices } = context;
+        known.context = SiteContext { config, problems: bounded(problems), notices: bounded(notices) };
+        self.save(known);
+        self.config.send_replace(Arc::new(parse(&known.context.config)));
+        let SiteStatus { problems, notices, .. } = shown(known);
+        self.status.send_modify(|status| (status.problems, status.notices) = (problems, notices));
+        HubAnswer::Accepted
+    }
+
+    fn save(&self, known: &CopiedContext) {
+        if let Err(error) = copied_context::write(&self.dir, known) {
+            tracing::warn!(site = %self.name, %error, "what a site says of itself is lost when the hub restarts");
+        }
+        let SiteStatus { version, host, .. } = shown(known);
+        self.status.send_modify(|status| (status.version, status.host) = (version, host));
+    }
+}
+
+/// Whether the site was heard lately. A clock that was set back makes it fresh for as long, which the next message ends.
+fn is_fresh(status: &SiteStatus, now: Timestamp) -> bool {
+    let limit = SignedDuration::try_from(SILENT_AFTER).unwrap_or(SignedDuration::MAX);
+    status.heard.is_some_and(|heard| now.duration_since(heard).abs() <= limit)
+}
+
+fn is_known(known: &CopiedContext) -> bool {
+    known.host.is_some()
+}
+
+fn shown(known: &CopiedContext) -> SiteStatus {
+    SiteStatus {
+        version: known.version.clone(),
+        host: known.host.clone(),
+        problems: known.context.problems.clone(),
+        notices: known.context.notices.clone(),
+        ..SiteStatus::default()
+    }
+}
+
+/// A configuration that the hub cannot read, of a later version perhaps, is as if the file were empty.
+fn parse(text: &str) -> Config {
+    Config::from_site(text)
+}
+
+/// When the copy was last written.
+fn modified(dir: &Path) -> Option<Timestamp> {
+    let name = store::FILE_NAME;
+    let times = [name.to_owned(), format!("{name}-wal")].map(|name| {
+        let modified = dir.join(name).metadata().and_then(|data| data.modified()).ok();
+        modified.and_then(|time| Timestamp::try_from(time).ok())
+    });
+    times.into_iter().flatten().max()
+}

@@ -1,0 +1,188 @@
+//! Sends what a site's database has gained to the hub.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    select,
+    sync::watch,
+    time::{Instant, MissedTickBehavior, interval, sleep},
+};
+
+use crate::{
+    config::Config,
+    fleet::{Batch, Greeting, HubAnswer, HubLink, LinkError, Pass, SiteContext, SiteMessage},
+    service::health::Health,
+    store::{OutgoingState, Store, StoreError},
+};
+
+/// Between two readings of the database. Each that finds something costs a commit, so not after every commit; and what
+/// changed is still seen at the hub within half a minute.
+const ROUNDS: Duration = Duration::from_secs(30);
+
+/// After so long without another message the site says that it is alive.
+const ALIVE: Duration = Duration::from_secs(20);
+
+/// The first pause after a failure; it doubles up to [`LONGEST_PAUSE`].
+const PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// The pause after a refusal, which lasts until a person mends its cause.
+const REFUSED_PAUSE: Duration = Duration::from_secs(300);
+
+/// What an uplink is made of.
+pub struct UplinkParts {
+    /// The site's database.
+    pub store: Store,
+    /// The connection.
+    pub link: Arc<dyn HubLink>,
+    /// The configuration, of which the hub gets a part.
+    pub config: watch::Receiver<Arc<Config>>,
+    /// The appliance's health, which the hub shows.
+    pub health: watch::Receiver<Health>,
+    /// The host name of this machine.
+    pub host: String,
+    /// What a person should know of the uplink, one sentence each.
+    pub notices: watch::Sender<Vec<String>>,
+}
+
+/// Sends what a site's database has gained to the hub, until it is dropped.
+pub struct Uplink(UplinkParts);
+
+/// How a conversation with the hub ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Ended {
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the hub takes nothing now: {0}")]
+    Later(String),
+    #[error("the hub refuses this appliance: {0}")]
+    Refused(String),
+    #[error("the hub's answer does not belong to what was sent")]
+    Confused,
+    #[error("cannot make a random number: {0}")]
+    Random(#[from] getrandom::Error),
+}
+
+/// Where the site stands in the succession of batches.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Position {
+    epoch: Pass,
+    pass: Option<Pass>,
+    replaces_all: bool,
+}
+
+impl Uplink {
+    /// Makes an uplink.
+    pub fn new(parts: UplinkParts) -> Self {
+        Self(parts)
+    }
+
+    /// Runs for ever; a failure is told as a notice, and tried again.
+    pub async fn run(mut self) {
+        let mut pause = PAUSE;
+        loop {
+            let Err(ended) = self.converse(&mut pause).await;
+            tracing::warn!(reason = %ended, "the hub does not get this appliance's data; trying again");
+            self.notify(vec![format!("fleet: {ended}; trying again, and nothing is lost meanwhile")]);
+            let is_refused = matches!(ended, Ended::Refused(_));
+            sleep(if is_refused { REFUSED_PAUSE } else { pause }).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    fn notify(&self, notices: Vec<String>) {
+        self.0.notices.send_if_modified(|known| {
+            let is_new = *known != notices;
+            *known = notices;
+            is_new
+        });
+    }
+
+    async fn converse(&mut self, pause: &mut Duration) -> Result<std::convert::Infallible, Ended> {
+        let mut position = self.begin().await?;
+        self.send_context().await?;
+        tracing::info!(copies_all = position.replaces_all, "the hub takes this appliance's data");
+        let (mut rounds, mut last) = (interval(ROUNDS), Instant::now());
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            select! {
+                _ = rounds.tick() => {
+                    if position.replaces_all || self.0.store.has_outgoing().await? {
+                        self.send_round(&mut position).await?;
+                        last = Instant::now();
+                    }
+                    // Only now: a hub that greets and then fails must not be asked every two seconds.
+                    *pause = PAUSE;
+                    self.notify(Vec::new());
+                }
+                Ok(()) = self.0.config.changed() => self.send_context().await?,
+                Ok(()) = self.0.health.changed() => self.send_context().await?,
+                () = tokio::time::sleep_until(last + ALIVE) => {
+                    self.ask(SiteMessage::Alive).await?;
+                    last = Instant::now();
+                }
+            }
+        }
+    }
+
+    /// Greets the hub, and finds out where to continue.
+    pub(super) async fn begin(&self) -> Result<Position, Ended> {
+        let mut epoch = Pass::default();
+        getrandom::fill(&mut epoch)?;
+        let state = self.0.store.note_outgoing(Some(epoch)).await?;
+        let OutgoingState { epoch, pass } = state.ok_or(Ended::Confused)?;
+        let greeting = Greeting {
+            epoch,
+            schema: u32::try_from(Store::SCHEMA).unwrap_or(u32::MAX),
+            pass,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            host: self.0.host.clone(),
+        };
+        match self.ask(SiteMessage::Greeting(greeting)).await? {
+            HubAnswer::Continue(known) => {
+                if pass != Some(known) {
+                    // The answer to the last batch was lost, and so may that to the next one be.
+                    self.0.store.acknowledge(known, None).await?;
+                }
+                Ok(Position { epoch, pass: Some(known), replaces_all: false })
+            }
+            HubAnswer::SendAll => {
+                self.0.store.note_all_outgoing().await?;
+                Ok(Position { epoch, pass: None, replaces_all: true })
+            }
+            _ => Err(Ended::Confused),
+        }
+    }
+
+    /// Sends all that is noted.
+    pub(super) async fn send_round(&self, position: &mut Position) -> Result<(), Ended> {
+        let mut parts = self.0.store.read_outgoing()?;
+        while let Some(part) = parts.recv().await {
+            let part = part?;
+            let Position { epoch, pass, replaces_all } = *position;
+            let batch = Batch { epoch, pass, replaces_all, is_last: part.through.is_some(), rows: part.rows };
+            let HubAnswer::Committed(acknowledgement) = self.ask(SiteMessage::Batch(batch)).await? else {
+                return Err(Ended::Confused);
+            };
+            self.0.store.acknowledge(acknowledgement.pass, part.through).await?;
+            *position = Position { epoch, pass: Some(acknowledgement.pass), replaces_all: false };
+        }
+        Ok(())
+    }
+
+    async fn send_context(&mut self) -> Result<(), Ended> {
+        let config = self.0.config.borrow_and_update().for_hub().to_string();
+        let Health { problems, notices } = self.0.health.borrow_and_update().clone();
+        self.ask(SiteMessage::Context(SiteContext { config, problems, notices })).await.map(|_| ())
+    }
+
+    async fn ask(&self, message: SiteMessage) -> Result<HubAnswer, Ended> {
+        match self.0.link.ask(&message).await? {
+            HubAnswer::Later(reason) => Err(Ended::Later(reason)),
+            HubAnswer::Refused(reason) => Err(Ended::Refused(reason)),
+            answer => Ok(answer),
+        }
+    }
+}

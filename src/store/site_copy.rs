@@ -1,0 +1,142 @@
+//! A hub's side: the copy of a site's database.
+//!
+//! A batch is applied in one transaction together with its place in the succession. Foreign keys are not enforced
+//! meanwhile: a long copy arrives in several batches, and a row may refer to one that arrives later.
+
+use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
+
+use super::{
+    error::{Result, StoreError},
+    fleet_tables::{FleetTable, fleet_tables},
+    handle::Store,
+    schema,
+};
+use crate::fleet::{Batch, ChangedRow, Pass, Standing, Succession, Verdict};
+
+/// The most bytes of a copy: some ten years of a large site. More is a site that fills the hub's disk.
+const COPY_MAX: u64 = 2 << 30;
+
+/// What became of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// It is committed.
+    Committed,
+    /// It does not continue what is committed; nothing is changed.
+    NotNext(Verdict),
+    /// Its rows are none of this schema; nothing is changed.
+    Malformed(String),
+    /// The copy has reached its largest size; nothing is changed.
+    TooLarge,
+}
+
+impl Store {
+    /// The version of the schema, which a site and its hub must share.
+    pub const SCHEMA: usize = schema::LADDER.len();
+
+    /// Returns what is committed of the site.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn succession(&self) -> Result<Succession> {
+        self.read(succession).await
+    }
+
+    /// Applies a batch; the next one must show `pass`.
+    ///
+    /// # Errors
+    /// The database cannot be written, or the store is closed.
+    pub async fn apply_batch(&self, batch: Batch, pass: Pass) -> Result<Applied> {
+        if self.bytes() > COPY_MAX {
+            return Ok(Applied::TooLarge);
+        }
+        self.run_exclusive(move |connection| {
+            // Without effect inside a transaction.
+            connection.execute_batch("PRAGMA foreign_keys = OFF")?;
+            let applied = apply(connection, &batch, pass);
+            connection.execute_batch("PRAGMA foreign_keys = ON")?;
+            applied
+        })
+        .await
+    }
+
+    /// Forgets which database the copy is of: the next batch begins a whole copy, of whichever database.
+    ///
+    /// # Errors
+    /// The database cannot be written, or the store is closed.
+    pub async fn forget_succession(&self) -> Result<()> {
+        self.run_exclusive(|connection| {
+            connection.execute("DELETE FROM succession", [])?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+fn succession(connection: &Connection) -> Result<Succession> {
+    let sql = "SELECT epoch, pass, before, is_partial FROM succession WHERE pass IS NOT NULL";
+    let standing = connection.prepare_cached(sql)?.query_row([], |row| {
+        Ok(Standing { epoch: row.get(0)?, pass: row.get(1)?, before: row.get(2)?, is_partial: row.get(3)? })
+    });
+    Ok(Succession { standing: standing.optional()? })
+}
+
+fn apply(connection: &mut Connection, batch: &Batch, pass: Pass) -> Result<Applied> {
+    let transaction = connection.transaction()?;
+    match succession(&transaction)?.judge(batch) {
+        Verdict::Continues(_) | Verdict::StartsAnew => {}
+        verdict => return Ok(Applied::NotNext(verdict)),
+    }
+    let tables = fleet_tables(&transaction)?;
+    if batch.replaces_all {
+        for table in &tables {
+            transaction.execute_batch(&format!("DELETE FROM {}", table.name))?;
+        }
+    }
+    for row in &batch.rows {
+        let table = tables.get(usize::from(row.table));
+        let Some(table) = table.filter(|table| has_its_columns(table, row)) else {
+            return Ok(Applied::Malformed(format!("table {} has other columns", row.table)));
+        };
+        match write(&transaction, table, row) {
+            Err(StoreError::Sqlite(error)) if is_of_the_row(&error) => {
+                return Ok(Applied::Malformed(format!("table {}: {error}", table.name)));
+            }
+            written => written?,
+        }
+    }
+    let sql = "INSERT OR REPLACE INTO succession (single, epoch, pass, before, is_partial) VALUES (1, ?1, ?2, ?3, ?4)";
+    transaction.execute(sql, params![batch.epoch, pass, batch.pass, !batch.is_last])?;
+    transaction.commit()?;
+    Ok(Applied::Committed)
+}
+
+fn has_its_columns(table: &FleetTable, row: &ChangedRow) -> bool {
+    let has_rest = row.rest.as_ref().is_none_or(|rest| rest.len() == table.rest.len());
+    row.key.len() == table.key.len() && has_rest
+}
+
+/// Whether SQLite refused the row itself, by a type or a constraint, rather than failed.
+fn is_of_the_row(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{ConstraintViolation, TypeMismatch};
+    matches!(error.sqlite_error_code(), Some(ConstraintViolation | TypeMismatch))
+}
+
+fn write(connection: &Connection, table: &FleetTable, row: &ChangedRow) -> Result<()> {
+    let Some(rest) = &row.rest else {
+        let sql = format!("DELETE FROM {} WHERE {}", table.name, table.by_key());
+        connection.prepare_cached(&sql)?.execute(params_from_iter(&row.key))?;
+        return Ok(());
+    };
+    let columns: Vec<&str> = table.key.iter().chain(&table.rest).map(String::as_str).collect();
+    let places: Vec<String> = (1..=columns.len()).map(|place| format!("?{place}")).collect();
+    // REPLACE also drops a row with the same MAC or digest and another key: at the site that row is changed or gone, too,
+    // and so it is in this copy at the latest with the last batch.
+    let sql = format!(
+        "INSERT OR REPLACE INTO {} ({}) VALUES ({})",
+        table.name,
+        columns.join(", "),
+        places.join(", ")
+    );
+    connection.prepare_cached(&sql)?.execute(params_from_iter(row.key.iter().chain(rest)))?;
+    Ok(())
+}
