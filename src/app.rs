@@ -7,6 +7,7 @@ mod log;
 mod manager;
 mod reload;
 mod serve;
+mod site;
 mod startup;
 
 use std::{

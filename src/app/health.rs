@@ -23,7 +23,7 @@ pub(super) async fn watch(
     mut inventory: watch::Receiver<Inventory>,
     mut advertised: watch::Receiver<Advertised>,
     mut config: watch::Receiver<Arc<Config>>,
-    [mut links, mut alerts]: [watch::Receiver<Vec<String>>; 2],
+    [mut links, mut alerts, mut fleet]: [watch::Receiver<Vec<String>>; 3],
     (file, suggest): (PathBuf, Suggest),
     health: watch::Sender<Health>,
 ) {
@@ -41,6 +41,7 @@ pub(super) async fn watch(
         advised.clone_from(&advice);
         let more = advice.into_iter().chain(advertised.borrow_and_update().notice.clone());
         let more = more.chain(links.borrow_and_update().clone()).chain(alerts.borrow_and_update().clone());
+        let more = more.chain(fleet.borrow_and_update().clone());
         let new = sum_up(&store.borrow_and_update(), &inventory.borrow(), more);
         health.send_if_modified(|known| {
             let is_new = *known != new;
@@ -54,6 +55,7 @@ pub(super) async fn watch(
             Ok(()) = config.changed() => {}
             Ok(()) = links.changed() => {}
             Ok(()) = alerts.changed() => {}
+            Ok(()) = fleet.changed() => {}
             else => return,
         }
     }

@@ -116,7 +116,7 @@ mod tests {
         let written = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
         assert_eq!(written.lines().count(), 2, "{written:?}");
         let unseen: Vec<char> = written.chars().filter(|&c| c != '\n' && is_unseen(c)).collect();
-        assert_eq!(unseen, [], "{written:?}");
+        assert!(unseen.is_empty(), "{unseen:?} in {written:?}");
         let shown = r"a\nINFO forged\r\u{1b}[2J\u{9b}31m\u{202e}\u{2066}\u{2028}\u{200b}é";
         let expected = format!(" INFO a report of {shown} path={shown} name=\"{shown}\" ");
         assert!(written.starts_with(&expected) && written.contains(" count=3\n"), "{written}");

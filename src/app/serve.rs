@@ -3,6 +3,7 @@
 use std::{fs, net::TcpListener, path::Path, sync::Arc, thread, time::Duration};
 
 use anyhow::Context;
+use axum::Router;
 use nix::unistd::{getegid, geteuid};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -11,7 +12,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{health, links, log, manager, probing, reload::reload, startup};
+use super::{health, links, log, manager, probing, reload::reload, site, startup};
 use crate::{
     cli::ProbeEngine,
     client::HttpClient,
@@ -69,14 +70,14 @@ pub(super) async fn serve(flags: &Overrides, verbose: u8) -> anyhow::Result<()> 
     let file = flags.config.as_deref().unwrap_or(Path::new(config::DEFAULT_PATH));
     let parts = Parts { store: &store, probing: &probing, clock, config: &seen, stop: &stop, file, flags };
     let allowlist = HostAllowlist::new(hostname().as_deref(), seen.clone());
-    let gate = Gate::new(token, allowlist.clone(), seen.clone(), Arc::new(clock));
+    let gate = Gate::new(token.clone(), allowlist.clone(), seen.clone(), Arc::new(clock));
     for listener in &listeners {
         tracing::info!("listening on http://{}/", listener.local_addr()?);
     }
     let addresses: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     startup::announce(&seen.borrow(), file, &addresses);
     warn_without_syns(&seen.borrow());
-    parts.start(listeners, allowlist, gate, &mut tasks);
+    parts.start(listeners, allowlist, (gate, token), &mut tasks);
     manager::ready();
 
     let ended = wait_for_stop(signals, flags, &current, &mut tasks).await;
@@ -198,7 +199,13 @@ struct Parts<'a> {
 impl Parts<'_> {
     /// Starts the feeds, the alerts, the health watch, retention, the search for names and announcements, identification,
     /// the runner, the server and the heartbeat.
-    fn start(&self, listeners: Vec<TcpListener>, allowlist: HostAllowlist, gate: Gate, tasks: &mut Tasks) {
+    fn start(
+        &self,
+        listeners: Vec<TcpListener>,
+        allowlist: HostAllowlist,
+        (gate, token): (Gate, Token),
+        tasks: &mut Tasks,
+    ) {
         let ([resolver, asked], advertised) = self.start_mdns(&listeners, tasks);
         let clock: Arc<dyn Clock> = Arc::new(self.clock);
         let client = HttpClient::new(Arc::clone(&resolver));
@@ -215,7 +222,9 @@ impl Parts<'_> {
             hostname: hostname(),
             runs: runs.clone(),
         });
-        let seen_health = self.watch_health(inventory.clone(), advertised.clone(), alerts.notices(), tasks);
+        let (of_fleet, fleet_notices) = watch::channel(Vec::new());
+        let notices = [alerts.notices(), fleet_notices];
+        let seen_health = self.watch_health(inventory.clone(), advertised.clone(), notices, tasks);
         tasks.spawn(until_stopped(self.stop.clone(), alerts.clone().run(seen_health.clone())));
         let watching = port_watch::keep(self.store.clone(), Arc::clone(&clock), self.config.clone());
         tasks.spawn(until_stopped(self.stop.clone(), watching));
@@ -268,7 +277,7 @@ impl Parts<'_> {
         let spool = Spool::new(importer.clone(), clock, self.config.clone());
         tasks.spawn(until_stopped(self.stop.clone(), spool.run()));
 
-        let site = ApplianceParts {
+        let parts = ApplianceParts {
             alerts,
             config: self.config.clone(),
             allowlist,
@@ -278,7 +287,7 @@ impl Parts<'_> {
             scanner: self.probing.scanner.clone(),
             resolver: asked,
             inventory,
-            health: seen_health,
+            health: seen_health.clone(),
             diagnose: self.diagnose(),
             importer,
             runs,
@@ -289,10 +298,37 @@ impl Parts<'_> {
             connections: self.probing.limits.connections(),
             ..http::ServerLimits::default()
         };
-        let server = http::Server { router: http::router(site), gate, clock: Arc::new(self.clock), limits };
+        let router = http::router(parts);
+        self.join_fleet((router.clone(), token), seen_health, of_fleet, tasks);
+        let server = http::Server { router, gate, clock: Arc::new(self.clock), limits };
         let serving = http::serve(listeners, server, self.stop.clone());
         tasks.spawn(async move { serving.await.context("the HTTP server failed") });
         tasks.spawn(until_stopped(self.stop.clone(), manager::alive()));
+    }
+
+    /// Makes the appliance a site, if the configuration names a hub.
+    fn join_fleet(
+        &self,
+        (router, token): (Router, Token),
+        health: watch::Receiver<Health>,
+        notices: watch::Sender<Vec<String>>,
+        tasks: &mut Tasks,
+    ) {
+        let Some(fleet) = self.config.borrow().fleet.clone() else {
+            let store = self.store.clone();
+            let stopping = async move {
+                // The notes of a fleet that it was in before would grow for ever.
+                if let Err(error) = store.note_outgoing(None).await {
+                    tracing::warn!(%error, "failed to stop noting what a hub does not have");
+                }
+            };
+            tasks.spawn(until_stopped(self.stop.clone(), stopping));
+            return;
+        };
+        let host = hostname().unwrap_or_default();
+        let (store, config) = (self.store.clone(), self.config.clone());
+        let parts = site::SiteParts { fleet, store, config, health, host, notices, router, token };
+        tasks.spawn(until_stopped(self.stop.clone(), site::run(parts)));
     }
 
     /// What judges this machine for clients.
@@ -325,7 +361,7 @@ impl Parts<'_> {
         &self,
         inventory: watch::Receiver<Inventory>,
         advertised: watch::Receiver<Advertised>,
-        alerts: watch::Receiver<Vec<String>>,
+        [alerts, fleet]: [watch::Receiver<Vec<String>>; 2],
         tasks: &mut Tasks,
     ) -> watch::Receiver<Health> {
         let (health, seen) = watch::channel(Health::default());
@@ -333,7 +369,7 @@ impl Parts<'_> {
         let lan = (self.file.to_owned(), Lan::likeliest as fn() -> Option<String>);
         let (down, seen_down) = watch::channel(Vec::new());
         tasks.spawn(until_stopped(self.stop.clone(), links::watch(self.probing.watch.clone(), down)));
-        let notices = [seen_down, alerts];
+        let notices = [seen_down, alerts, fleet];
         let watching = health::watch(store, inventory, advertised, config, notices, lan, health);
         tasks.spawn(until_stopped(self.stop.clone(), watching));
         seen

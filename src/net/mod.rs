@@ -23,6 +23,7 @@ mod lookup;
 pub mod mdns;
 mod memory;
 pub mod mqtt;
+pub mod nats;
 mod ndp;
 mod neighbour_query;
 mod neighbours;

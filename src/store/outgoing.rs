@@ -32,6 +32,8 @@ pub struct OutgoingState {
     pub epoch: Pass,
     /// The pass of the last batch that is known to be committed; `None`: none is.
     pub pass: Option<Pass>,
+    /// Whether the hub's copy may lack deletions, so that it is replaced as a whole.
+    pub replaces_all: bool,
 }
 
 /// A part of what the hub does not have yet.
@@ -76,7 +78,6 @@ impl Store {
         self.run_exclusive(|connection| {
             let transaction = connection.transaction()?;
             note_all(&transaction, &fleet_tables(&transaction)?)?;
-            transaction.execute("UPDATE succession SET pass = NULL", [])?;
             Ok(transaction.commit()?)
         })
         .await
@@ -136,6 +137,7 @@ impl DatabaseChange for Acknowledge {
     fn apply(&self, connection: &Connection) -> Result<()> {
         connection.prepare_cached("UPDATE succession SET pass = ?1")?.execute([self.pass])?;
         if let Some(SentThrough(number)) = self.through {
+            connection.prepare_cached("UPDATE succession SET is_partial = 0")?.execute([])?;
             connection.prepare_cached("DELETE FROM outgoing WHERE number <= ?1")?.execute([number])?;
         }
         Ok(())
@@ -143,9 +145,10 @@ impl DatabaseChange for Acknowledge {
 }
 
 fn state(connection: &Connection) -> Result<OutgoingState> {
-    let sql = "SELECT epoch, pass FROM succession";
-    let read = |row: &rusqlite::Row<'_>| Ok(OutgoingState { epoch: row.get(0)?, pass: row.get(1)? });
-    Ok(connection.query_row(sql, [], read)?)
+    let sql = "SELECT epoch, pass, is_partial FROM succession";
+    Ok(connection.query_row(sql, [], |row| {
+        Ok(OutgoingState { epoch: row.get(0)?, pass: row.get(1)?, replaces_all: row.get(2)? })
+    })?)
 }
 
 fn stop(connection: &Connection, tables: &[FleetTable]) -> Result<()> {
@@ -175,7 +178,7 @@ fn begin(connection: &Connection, tables: &[FleetTable], epoch: Pass) -> Result<
     for (_, sql) in &wanted {
         connection.execute_batch(sql)?;
     }
-    let insert = "INSERT OR IGNORE INTO succession (single, epoch, is_partial) VALUES (1, ?1, 0)";
+    let insert = "INSERT OR IGNORE INTO succession (single, epoch, is_partial) VALUES (1, ?1, 1)";
     connection.execute(insert, [epoch])?;
     note_all(connection, tables)
 }
@@ -202,6 +205,7 @@ fn triggers(table: &FleetTable) -> [(String, String); 3] {
 
 fn note_all(connection: &Connection, tables: &[FleetTable]) -> Result<()> {
     connection.execute("DELETE FROM outgoing", [])?;
+    connection.execute("UPDATE succession SET is_partial = 1", [])?;
     for table in tables {
         let (code, name, key) = (table.code, table.name, table.key_as_json(None));
         let sql = format!("INSERT INTO outgoing (table_code, key) SELECT {code}, {key} FROM {name}");

@@ -15,5 +15,5 @@ CREATE TABLE succession (
     epoch      BLOB NOT NULL,       -- random, of the site's database
     pass       BLOB,                -- given with the last batch that is known to be committed
     before     BLOB,                -- in a copy: the pass that this batch showed
-    is_partial INTEGER NOT NULL     -- in a copy: whether a whole copy has begun and not ended
+    is_partial INTEGER NOT NULL     -- whether a whole copy has to be sent, or has begun to arrive, and is not complete
 ) STRICT;

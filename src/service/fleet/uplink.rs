@@ -132,7 +132,7 @@ impl Uplink {
         let mut epoch = Pass::default();
         getrandom::fill(&mut epoch)?;
         let state = self.0.store.note_outgoing(Some(epoch)).await?;
-        let OutgoingState { epoch, pass } = state.ok_or(Ended::Confused)?;
+        let OutgoingState { epoch, pass, replaces_all } = state.ok_or(Ended::Confused)?;
         let greeting = Greeting {
             epoch,
             schema: u32::try_from(Store::SCHEMA).unwrap_or(u32::MAX),
@@ -146,7 +146,7 @@ impl Uplink {
                     // The answer to the last batch was lost, and so may that to the next one be.
                     self.0.store.acknowledge(known, None).await?;
                 }
-                Ok(Position { epoch, pass: Some(known), replaces_all: false })
+                Ok(Position { epoch, pass: Some(known), replaces_all })
             }
             HubAnswer::SendAll => {
                 self.0.store.note_all_outgoing().await?;

@@ -1,0 +1,355 @@
+//! The connections of a fleet, through its broker (NATS): a site's and the hub's.
+//!
+//! Messages are requests with an answer; the broker stores none of them. A connection that is lost is made again by the
+//! client; until then every request fails at once rather than wait in a queue that a restart would lose.
+
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_nats::{Client, ConnectOptions, Event, RequestErrorKind, Subscriber, connection::State};
+use bytes::Bytes;
+use futures_util::StreamExt;
+
+use crate::{
+    fleet::{
+        Asking, ForwardedAnswer, ForwardedRequest, HubAnswer, HubLink, LinkError, SiteMessage, SiteName,
+        decode, encode, subjects,
+    },
+    model::one_line,
+};
+
+/// How long connecting may take, TLS included.
+const CONNECTING: Duration = Duration::from_secs(10);
+
+/// How long the hub may take to commit a batch, on a slow disk.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// How long a site may take to answer a forwarded request: less than the HTTP server allows a request of its own.
+const FORWARDED: Duration = Duration::from_secs(10);
+
+/// The longest pause between two attempts to connect.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Between two questions whether the broker is still there. Home routers forget a connection after some minutes.
+const PING: Duration = Duration::from_secs(30);
+
+/// Messages to the hub that wait for it. A site sends one at a time.
+const QUEUE: usize = 1024;
+
+/// Where the broker is, and how this process proves who it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerAccess {
+    /// The host, by the name in the broker's certificate.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// The certificate of the fleet's authority (PEM).
+    pub authority: PathBuf,
+    /// This process's certificate (PEM).
+    pub certificate: PathBuf,
+    /// Its key (PEM).
+    pub key: PathBuf,
+}
+
+/// Why a connection cannot be made at all. One that only fails for now is tried again by the client.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    /// A file of the credentials cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The credentials are no certificate and key.
+    #[error("cannot use the fleet's credentials: {0}")]
+    Unusable(String),
+    /// The connection was closed for good.
+    #[error("the connection to the broker is closed")]
+    Closed,
+}
+
+/// What the client last reported of its connection.
+#[derive(Clone, Default)]
+struct LastReport(Arc<Mutex<Option<String>>>);
+
+impl LastReport {
+    fn note(&self, event: &Event) {
+        let text = match event {
+            Event::Connected => None,
+            Event::Disconnected => Some("the connection was lost".to_owned()),
+            Event::ServerError(error) => Some(one_line(&error.to_string(), 200)),
+            Event::ClientError(error) => Some(one_line(&error.to_string(), 200)),
+            _ => return,
+        };
+        tracing::debug!(%event, "the broker's connection");
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = text;
+    }
+
+    fn text(&self) -> String {
+        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        last.unwrap_or_else(|| "there is no connection yet".to_owned())
+    }
+}
+
+/// Makes a client, which connects in the background, for as long as it takes.
+async fn connect(access: &BrokerAccess, inbox: String) -> Result<(Client, LastReport), BrokerError> {
+    for path in [&access.authority, &access.certificate, &access.key] {
+        let read = tokio::fs::read(path).await;
+        read.map_err(|source| BrokerError::Unreadable { path: path.clone(), source })?;
+    }
+    let report = LastReport::default();
+    let reported = report.clone();
+    let options = ConnectOptions::new()
+        .name("portscan")
+        .require_tls(true)
+        .add_root_certificates(access.authority.clone())
+        .add_client_certificate(access.certificate.clone(), access.key.clone())
+        .custom_inbox_prefix(inbox)
+        .ignore_discovered_servers()
+        .retry_on_initial_connect()
+        .max_reconnects(None)
+        .connection_timeout(CONNECTING)
+        .ping_interval(PING)
+        .subscription_capacity(QUEUE)
+        .reconnect_delay_callback(pause)
+        .event_callback(move |event| {
+            reported.note(&event);
+            async {}
+        });
+    // An address in brackets, where it is one of IPv6.
+    let host = if access.host.contains(':') { format!("[{}]", access.host) } else { access.host.clone() };
+    let client = options.connect(format!("tls://{host}:{}", access.port)).await;
+    let client = client.map_err(|error| BrokerError::Unusable(one_line(&error.to_string(), 200)))?;
+    Ok((client, report))
+}
+
+/// The pause before an attempt: 1, 2, 4, ... 60 s.
+fn pause(attempts: usize) -> Duration {
+    let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX).min(6);
+    Duration::from_secs(1 << doublings).min(LONGEST_PAUSE)
+}
+
+/// Sends a request and returns the bytes of the answer.
+async fn request(
+    client: &Client,
+    subject: String,
+    bytes: Vec<u8>,
+    limit: Duration,
+) -> Result<Bytes, Missing> {
+    if client.connection_state() != State::Connected {
+        return Err(Missing::Connection);
+    }
+    let request = async_nats::Request::new().payload(bytes.into()).timeout(Some(limit));
+    match client.send_request(subject, request).await {
+        Ok(answer) => Ok(answer.payload),
+        Err(error) => Err(match error.kind() {
+            RequestErrorKind::NoResponders => Missing::Responder,
+            RequestErrorKind::TimedOut => Missing::Answer,
+            _ => Missing::Connection,
+        }),
+    }
+}
+
+/// What a request lacked.
+enum Missing {
+    Connection,
+    Responder,
+    Answer,
+}
+
+/// A site's connection.
+#[derive(Clone)]
+pub struct SiteConnection {
+    client: Client,
+    site: SiteName,
+    report: LastReport,
+}
+
+impl SiteConnection {
+    /// Makes a connection, in the background.
+    ///
+    /// # Errors
+    /// The credentials cannot be used.
+    pub async fn open(access: &BrokerAccess, site: SiteName) -> Result<Self, BrokerError> {
+        let (client, report) = connect(access, subjects::inbox_of_site(&site)).await?;
+        Ok(Self { client, site, report })
+    }
+
+    /// Returns the requests of the hub's clients.
+    ///
+    /// # Errors
+    /// The connection is closed.
+    pub async fn requests(&self) -> Result<ForwardedRequests, BrokerError> {
+        let subscriber = self.client.subscribe(subjects::to_site(&self.site)).await;
+        let subscriber = subscriber.map_err(|_| BrokerError::Closed)?;
+        Ok(ForwardedRequests { client: self.client.clone(), subscriber })
+    }
+}
+
+impl HubLink for SiteConnection {
+    fn ask<'a>(&'a self, message: &'a SiteMessage) -> Asking<'a> {
+        Box::pin(async move {
+            let subject = subjects::to_hub(&self.site);
+            match request(&self.client, subject, encode(message), ANSWER).await {
+                Ok(bytes) => Ok(decode::<HubAnswer>(&bytes)?),
+                Err(Missing::Connection) => Err(LinkError::NoBroker(self.report.text())),
+                Err(Missing::Responder) => Err(LinkError::NoHub),
+                Err(Missing::Answer) => Err(LinkError::TimedOut(ANSWER)),
+            }
+        })
+    }
+}
+
+/// The requests of the hub's clients, at their site.
+pub struct ForwardedRequests {
+    client: Client,
+    subscriber: Subscriber,
+}
+
+impl ForwardedRequests {
+    /// Waits for a request that can be read; returns it with the place for its answer. `None`: the connection is closed.
+    pub async fn next(&mut self) -> Option<(ForwardedRequest, Answering)> {
+        loop {
+            let message = self.subscriber.next().await?;
+            let Some(reply) = message.reply else { continue };
+            let answering = Answering { client: self.client.clone(), subject: reply.to_string() };
+            match decode(&message.payload) {
+                Ok(request) => return Some((request, answering)),
+                Err(error) => tracing::warn!(%error, "a request of the hub cannot be read"),
+            }
+        }
+    }
+}
+
+/// Where an answer goes.
+pub struct Answering {
+    client: Client,
+    subject: String,
+}
+
+impl Answering {
+    /// Sends the answer to a forwarded request.
+    pub async fn answer(self, answer: &ForwardedAnswer) {
+        self.send(encode(answer)).await;
+    }
+
+    /// Sends the answer to a site's message.
+    pub async fn answer_site(self, answer: &HubAnswer) {
+        self.send(encode(answer)).await;
+    }
+
+    async fn send(self, bytes: Vec<u8>) {
+        // The one that asked repeats it if the answer is lost.
+        if let Err(error) = self.client.publish(self.subject, bytes.into()).await {
+            tracing::debug!(%error, "an answer is lost");
+        }
+    }
+}
+
+/// A message of a site as it arrives at the hub.
+pub struct Received {
+    /// The site, as the broker has proven it.
+    pub site: SiteName,
+    /// The message, or why it cannot be read.
+    pub message: Result<SiteMessage, crate::fleet::MessageError>,
+    /// Where the answer goes.
+    pub answering: Answering,
+}
+
+/// The hub's connection.
+#[derive(Clone)]
+pub struct HubConnection {
+    client: Client,
+    report: LastReport,
+}
+
+impl HubConnection {
+    /// Makes a connection, in the background.
+    ///
+    /// # Errors
+    /// The credentials cannot be used.
+    pub async fn open(access: &BrokerAccess) -> Result<Self, BrokerError> {
+        let (client, report) = connect(access, subjects::INBOX_OF_HUB.to_owned()).await?;
+        Ok(Self { client, report })
+    }
+
+    /// Returns why there is no connection; `None`: there is one.
+    pub fn trouble(&self) -> Option<String> {
+        (self.client.connection_state() != State::Connected).then(|| self.report.text())
+    }
+
+    /// Returns the messages of all sites.
+    ///
+    /// # Errors
+    /// The connection is closed.
+    pub async fn messages(&self) -> Result<SiteMessages, BrokerError> {
+        let subscriber = self.client.subscribe(subjects::FROM_SITES).await;
+        let subscriber = subscriber.map_err(|_| BrokerError::Closed)?;
+        Ok(SiteMessages { client: self.client.clone(), subscriber })
+    }
+
+    /// Sends a request to a site.
+    ///
+    /// # Errors
+    /// There is no connection to the site, or no answer in time, or it cannot be read.
+    pub async fn forward(
+        &self,
+        site: &SiteName,
+        request: &ForwardedRequest,
+    ) -> Result<ForwardedAnswer, LinkError> {
+        match self::request(&self.client, subjects::to_site(site), encode(request), FORWARDED).await {
+            Ok(bytes) => Ok(decode(&bytes)?),
+            Err(Missing::Connection | Missing::Responder) => Err(LinkError::NoBroker(self.report.text())),
+            Err(Missing::Answer) => Err(LinkError::TimedOut(FORWARDED)),
+        }
+    }
+}
+
+/// The messages of all sites.
+pub struct SiteMessages {
+    client: Client,
+    subscriber: Subscriber,
+}
+
+impl SiteMessages {
+    /// Waits for a message. `None`: the connection is closed.
+    pub async fn next(&mut self) -> Option<Received> {
+        loop {
+            let message = self.subscriber.next().await?;
+            let (Some(reply), Some(site)) = (message.reply, subjects::sender(&message.subject)) else {
+                continue;
+            };
+            let answering = Answering { client: self.client.clone(), subject: reply.to_string() };
+            return Some(Received { site, message: decode(&message.payload), answering });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pauses_double_up_to_a_minute() {
+        assert_eq!(
+            [1, 2, 3, 7, 8, usize::MAX].map(|attempts| pause(attempts).as_secs()),
+            [1, 2, 4, 60, 60, 60]
+        );
+    }
+
+    #[tokio::test]
+    async fn missing_credentials_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let [authority, certificate, key] =
+            ["ca.crt", "site.crt", "site.key"].map(|name| dir.path().join(name));
+        let access = BrokerAccess { host: "localhost".to_owned(), port: 4222, authority, certificate, key };
+        let error = SiteConnection::open(&access, "a".parse().unwrap()).await.err().unwrap().to_string();
+        assert!(error.contains("ca.crt"), "{error}");
+    }
+}
