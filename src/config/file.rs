@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{
     COMMON_PORTS, Config, DeviceRule, Fault, FeedConfig, IgnoreRule, ScannerConfig, ScannerPorts, Targets,
-    alerts,
+    alerts, fleet,
     parse::{self, covers},
     table::{Reader, Section},
 };
@@ -62,6 +62,7 @@ fn top(file: &mut Section<'_, '_>, config: &mut Config) {
         set(&mut config.auth_trust, auth.list("trust", parse::network));
         config.auth_token_file = auth.one("token_file", parse::path);
     });
+    config.fleet = file.table("fleet", fleet::read).flatten();
     let mut names = Vec::new();
     let scanners = file.tables("scanner", |section| scanner(section, &mut names));
     set(&mut config.scanners, scanners.filter(|scanners| !scanners.is_empty()));

@@ -11,6 +11,7 @@
 //! | `file.rs`, `env.rs` | the layers: which keys and variables there are |
 //! | `channel.rs`, `alerts.rs`, `mail.rs` | where alerts go and which; their keys in the file |
 //! | `broker.rs`, `mqtt.rs` | the same of an MQTT broker |
+//! | `fleet.rs` | the hub that this appliance belongs to; its keys in the file |
 //! | `load.rs` | the order of the layers; the one function that reads the disk |
 //! | `check.rs` | does it fit this machine? for `check-config` |
 //! | `show.rs` | the effective configuration, as a file again |
@@ -25,6 +26,7 @@ mod device_pattern;
 mod env;
 mod error;
 mod file;
+mod fleet;
 mod json;
 mod load;
 mod mail;
@@ -54,6 +56,9 @@ pub use self::{
     check::{Finding, Machine, Severity, check},
     device_pattern::{AlertSubject, DevicePattern},
     error::{ConfigError, Fault, Place},
+    fleet::{
+        AUTHORITY_FILE, CERTIFICATE_FILE, DEFAULT_CREDENTIALS_DIR, FleetConfig, HUB_PORT, HubUrl, KEY_FILE,
+    },
     load::{DEFAULT_PATH, Overrides},
 };
 use crate::model::{
@@ -123,6 +128,8 @@ pub struct Config {
     pub auth_trust: Vec<IpNet>,
     /// A file that holds the token, such as a systemd credential's; `None`: one is made in `data_dir`.
     pub auth_token_file: Option<PathBuf>,
+    /// The fleet that this appliance is a site of; `None`: it is alone.
+    pub fleet: Option<FleetConfig>,
 }
 
 /// Where devices come from; all sources together. All three may be empty: then nothing is known until a
@@ -361,6 +368,7 @@ impl Default for Config {
                 Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128).into(),
             ],
             auth_token_file: None,
+            fleet: None,
         }
     }
 }

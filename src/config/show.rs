@@ -72,6 +72,10 @@ impl fmt::Display for Config {
         if let Some(file) = &self.auth_token_file {
             writeln!(f, "token_file = {}", quoted(file.display()))?;
         }
+        if let Some(fleet) = &self.fleet {
+            writeln!(f, "\n[fleet]\nsite = {}\nhub = {}", quoted(&fleet.site), quoted(&fleet.hub))?;
+            writeln!(f, "credentials_dir = {}", quoted(fleet.credentials_dir.display()))?;
+        }
         self.fmt_rules(f)
     }
 }

@@ -112,6 +112,10 @@ probe = ["192.168.0.0/16", "AA:BB:CC:*"]
 [auth]
 trust = ["192.168.1.0/24", "10.0.0.7"]
 token_file = "/run/token"
+[fleet]
+site = "house-3"
+hub = "tls://Bücher.example"
+credentials_dir = "/run/fleet"
 [[scanner]]
 name = "night"
 interval = "2d"
@@ -190,6 +194,9 @@ fn reads_every_key() {
         config.auth_trust.iter().map(ToString::to_string).collect::<Vec<_>>(),
         ["192.168.1.0/24", "10.0.0.7/32"]
     );
+    let fleet = config.fleet.as_ref().unwrap();
+    assert_eq!((fleet.site.as_str(), fleet.credentials_dir.to_str()), ("house-3", Some("/run/fleet")));
+    assert_eq!((fleet.hub.host(), fleet.hub.port()), ("xn--bcher-kva.example", 4222));
     let night = &config.scanners[0];
     assert_eq!(night.at.unwrap(), jiff::civil::time(2, 30, 0, 0));
     assert_eq!((night.ports.to_string().as_str(), night.timing), ("22-23,8000-8100", Timing::T4));

@@ -1,0 +1,169 @@
+//! The keys of `[fleet]`: the hub that this appliance sends its data to.
+
+use std::{fmt, net::IpAddr, path::PathBuf, str::FromStr};
+
+use super::{parse, table::Section};
+use crate::fleet::SiteName;
+
+/// Where the credentials are if the file does not say it.
+pub const DEFAULT_CREDENTIALS_DIR: &str = "/etc/portscan/fleet";
+
+/// In that directory, the certificate of the fleet's authority.
+pub const AUTHORITY_FILE: &str = "ca.crt";
+
+/// In that directory, the site's certificate.
+pub const CERTIFICATE_FILE: &str = "site.crt";
+
+/// In that directory, the key of the site's certificate.
+pub const KEY_FILE: &str = "site.key";
+
+/// The port of a hub's broker: the one that IANA has registered for NATS.
+pub const HUB_PORT: u16 = 4222;
+
+/// How to write the hub.
+const EXAMPLE: &str = "\"tls://hub.example:4222\"";
+
+/// An appliance's place in a fleet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FleetConfig {
+    /// What this appliance is called in the fleet.
+    pub site: SiteName,
+    /// Where the hub's broker is.
+    pub hub: HubUrl,
+    /// The directory with the fleet's authority, and this site's certificate and key.
+    pub credentials_dir: PathBuf,
+}
+
+/// Where a hub's broker is. It is reached by TLS alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HubUrl {
+    host: String,
+    port: u16,
+}
+
+impl FleetConfig {
+    /// The certificate of the fleet's authority, which has signed the hub's.
+    pub fn authority_file(&self) -> PathBuf {
+        self.credentials_dir.join(AUTHORITY_FILE)
+    }
+
+    /// This site's certificate.
+    pub fn certificate_file(&self) -> PathBuf {
+        self.credentials_dir.join(CERTIFICATE_FILE)
+    }
+
+    /// The certificate's key.
+    pub fn key_file(&self) -> PathBuf {
+        self.credentials_dir.join(KEY_FILE)
+    }
+}
+
+impl HubUrl {
+    /// A name in the form in which it is looked up, or an address, without brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port.
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl fmt::Display for HubUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "tls://[{}]:{}", self.host, self.port),
+            false => write!(f, "tls://{}:{}", self.host, self.port),
+        }
+    }
+}
+
+/// What stands between the scheme and the end is a host and a port alone: the site's certificate says which site it is.
+impl FromStr for HubUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let fault = |why: &str| format!("{why}; write it as {EXAMPLE}");
+        let rest = match text.split_once("://") {
+            Some(("tls", rest)) => rest.strip_suffix('/').unwrap_or(rest),
+            Some(("nats", _)) => return Err(fault("a hub is reached by TLS alone, which its broker speaks")),
+            _ => return Err(fault("this URL does not start with tls://")),
+        };
+        if rest.contains('@') {
+            return Err(fault("this URL has a user, and the certificate says which site this is"));
+        }
+        if rest.contains(['/', '?', '#']) {
+            return Err(fault("this URL has a path, and a broker has none"));
+        }
+        let (host, port) =
+            split_port(rest).ok_or_else(|| fault("this URL's port is not a number from 1 to 65535"))?;
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let host = match bare.unwrap_or(host).parse::<IpAddr>() {
+            Ok(ip) => ip.to_string(),
+            Err(_) if host.is_empty() => return Err(fault("this URL names no host")),
+            Err(_) => parse::host_name(host)?,
+        };
+        Ok(Self { host, port })
+    }
+}
+
+/// Reads the section. A part of it is no fleet: there is no default for a name or a hub.
+pub(super) fn read(section: &mut Section<'_, '_>) -> Option<FleetConfig> {
+    let site = section.required("site", "\"house-3\"", str::parse::<SiteName>);
+    let hub = section.required("hub", EXAMPLE, str::parse::<HubUrl>);
+    let credentials_dir = section.one("credentials_dir", parse::path);
+    let credentials_dir = credentials_dir.unwrap_or_else(|| DEFAULT_CREDENTIALS_DIR.into());
+    Some(FleetConfig { site: site?, hub: hub?, credentials_dir })
+}
+
+/// Splits a host, with its brackets, and a port, [`HUB_PORT`] if there is none.
+fn split_port(text: &str) -> Option<(&str, u16)> {
+    let end = text.rfind(']').map_or(0, |bracket| bracket + 1);
+    match text[end..].rfind(':') {
+        None => Some((text, HUB_PORT)),
+        Some(colon) => {
+            let (host, port) = text.split_at(end + colon);
+            let port = port[1..].parse().ok().filter(|port| *port > 0)?;
+            Some((host, port))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hub_is_a_host_and_a_port() {
+        for (text, host, port) in [
+            ("tls://hub.example:4222", "hub.example", 4222),
+            ("tls://Hub.example", "hub.example", 4222),
+            ("tls://hub/", "hub", 4222),
+            ("tls://192.0.2.7:443", "192.0.2.7", 443),
+            ("tls://[2001:db8::7]:443", "2001:db8::7", 443),
+            ("tls://[2001:db8::7]", "2001:db8::7", 4222),
+        ] {
+            let url: HubUrl = text.parse().unwrap();
+            assert_eq!((url.host(), url.port()), (host, port), "{text}");
+            assert_eq!(url.to_string().parse(), Ok(url));
+        }
+        for text in [
+            "tls://",
+            "tls://:4222",
+            "tls://hub:0",
+            "tls://hub:",
+            "tls://hub:70000",
+            "tls://a b",
+            "tls://::1",
+            "tls://[hub]",
+            "tls://[::1]x:1",
+            "hub.example",
+            "wss://hub",
+            "tls://hub/a",
+            "tls://u:p@hub",
+        ] {
+            assert!(text.parse::<HubUrl>().is_err(), "{text}");
+        }
+    }
+}
