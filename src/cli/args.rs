@@ -12,7 +12,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
 use super::{
     alert::AlertCommand, backup::BackupArgs, changes::ChangesArgs, check::CheckArgs, diff::DiffArgs,
     discover::DiscoverArgs, doctor::DoctorArgs, expected::ExpectedCommand, explain::ExplainArgs,
-    hosts::HostsArgs, import::ImportArgs, import_expected::ImportExpectedArgs, nmap, ports, run::RunArgs,
+    hosts::HostsArgs, hub::HubCommand, import::ImportArgs, import_expected::ImportExpectedArgs, nmap, ports, run::RunArgs,
     setup::SetupArgs, status::StatusArgs,
 };
 use crate::{
@@ -102,6 +102,9 @@ pub enum Now {
     Setup(SetupArgs),
     /// Check what this machine allows and lacks; sends nothing on any network
     Doctor(DoctorArgs),
+    /// Make the keys of a fleet: of a hub and of its sites
+    #[command(subcommand)]
+    Hub(HubCommand),
     /// Print the token that authorises changes over HTTP
     Token,
     /// Check the configuration and report every fault

@@ -21,6 +21,7 @@ mod explain;
 mod findings;
 mod found;
 mod hosts;
+mod hub;
 mod identify;
 mod import;
 mod import_expected;
@@ -59,6 +60,7 @@ pub use doctor::DoctorArgs;
 pub use expected::ExpectedCommand;
 pub use explain::ExplainArgs;
 pub use hosts::HostsArgs;
+pub use hub::{EnrolArgs, HubCommand, HubDirArgs, InitArgs, RevokeArgs};
 pub use import::ImportArgs;
 pub use import_expected::ImportExpectedArgs;
 pub use run::RunArgs;
@@ -138,6 +140,8 @@ enum CliError {
     Explain(#[from] explain::ExplainError),
     #[error(transparent)]
     Setup(#[from] setup::SetupError),
+    #[error(transparent)]
+    Hub(#[from] hub::HubError),
     #[error(transparent)]
     Token(#[from] TokenError),
     #[error(transparent)]
@@ -255,6 +259,7 @@ async fn dispatch(
         Now::Alert(what) => alert::alert(what, &arguments.overrides(), world, terminal).await,
         Now::Doctor(args) => doctor::doctor(args, &arguments.overrides(), world, terminal),
         Now::Setup(args) => setup::setup(args, &arguments.overrides(), terminal),
+        Now::Hub(what) => hub::hub(what, &arguments.overrides(), world.clock.as_ref(), terminal),
         Now::Token => token::token(&arguments.overrides(), terminal),
         Now::CheckConfig(args) => {
             check::check_config(args, &arguments.overrides(), arguments.verbose, world, terminal).await

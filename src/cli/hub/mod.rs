@@ -1,0 +1,141 @@
+//! `portscan hub`: the keys of a fleet, and the configuration of its broker.
+//!
+//! | file | content |
+//! |---|---|
+//! | `init` | makes a hub's directory: the authority, the broker's and the hub's certificates, the broker's files |
+//! | `enrol`, `revoke` | add and remove a site's certificates |
+//! | `authority` | signs certificates |
+//! | `identity` | the name by which the broker knows a certificate |
+//! | `users` | the broker's users, one for each certificate that may connect, and what they may do |
+//! | `broker` | the broker's configuration, and its reload |
+//! | `directory` | the files of a hub's directory, and how they are written |
+
+mod authority;
+mod broker;
+mod directory;
+mod enrol;
+mod identity;
+mod init;
+mod revoke;
+mod users;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, Subcommand};
+
+pub use self::{enrol::EnrolArgs, init::InitArgs, revoke::RevokeArgs};
+use self::directory::HubDir;
+use super::{CliError, Terminal};
+use crate::{
+    clock::{Clock, EARLIEST_SANE},
+    config::{Config, Overrides},
+    fleet::SiteName,
+};
+
+/// The commands for the keys of a fleet.
+#[derive(Subcommand, Debug, Clone, PartialEq)]
+pub enum HubCommand {
+    /// Make a hub's keys and its broker's configuration, once
+    Init(InitArgs),
+    /// Make a certificate for a site: a new one, or one that is to replace the site's present one
+    Enrol(EnrolArgs),
+    /// Take a site's certificates away; a site that is connected is cut off
+    Revoke(RevokeArgs),
+}
+
+/// Where the hub's keys are.
+#[derive(Args, Debug, Clone, Default, PartialEq)]
+pub struct HubDirArgs {
+    /// The hub's directory [default: hub in the appliance's data_dir]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
+
+/// Why a command for keys failed. Nothing of what failed is in use then.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum HubError {
+    #[error(
+        "{} has {} already, and a new authority would lock out every site of the old one; choose another --dir, or, if \
+         this hub is to begin anew or an earlier attempt was interrupted, move the directory away",
+        .dir.display(), .found.join(", ")
+    )]
+    Exists { dir: PathBuf, found: Vec<&'static str> },
+    #[error(
+        "{} is not a hub's directory, for it has no {file}; make one by `portscan hub init`, or name it by --dir",
+        .dir.display()
+    )]
+    NoHub { dir: PathBuf, file: &'static str },
+    #[error("cannot read {}: {source}", .path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error("cannot write {}: {source}; run this as the user that owns the directory, or with sudo", .path.display())]
+    Unwritable { path: PathBuf, source: io::Error },
+    #[error("{}: {why}", .path.display())]
+    Malformed { path: PathBuf, why: String },
+    #[error("\"{0}\" is not a name or an address by which sites reach the hub; write --name hub.example")]
+    Name(String),
+    #[error("--listen is where an appliance serves HTTP; where the broker listens is --bind {0}")]
+    Listen(String),
+    #[error("\"{}\" cannot stand in the broker's configuration; choose a --dir of plain characters", .0.display())]
+    Path(PathBuf),
+    #[error(
+        "this machine's clock says {0}, and the certificates' end is counted from today; set the clock (timedatectl \
+         set-ntp true), then repeat this"
+    )]
+    Clock(jiff::civil::Date),
+    #[error("{} has other files than a site's; name another --out", .0.display())]
+    OtherFiles(PathBuf),
+    #[error("no certificate of {site} may connect; {}", known(.there))]
+    NotEnrolled { site: SiteName, there: Vec<SiteName> },
+    #[error("cannot make a key or a certificate: {0}")]
+    Certificate(#[from] rcgen::Error),
+    #[error("this machine gives no random numbers: {0}")]
+    Random(#[from] getrandom::Error),
+}
+
+fn known(there: &[SiteName]) -> String {
+    let names: Vec<&str> = there.iter().map(SiteName::as_str).collect();
+    if names.is_empty() { "there is no site yet".to_owned() } else { format!("sites are {}", names.join(", ")) }
+}
+
+/// Runs one of the commands and prints what it has done and what is next.
+pub(super) fn hub(
+    command: &HubCommand,
+    overrides: &Overrides,
+    clock: &dyn Clock,
+    terminal: &mut Terminal<'_>,
+) -> Result<u8, CliError> {
+    match command {
+        HubCommand::Init(args) => init::init(args, overrides, today(clock)?, terminal),
+        HubCommand::Enrol(args) => enrol::enrol(args, overrides, today(clock)?, terminal),
+        HubCommand::Revoke(args) => revoke::revoke(args, overrides, terminal),
+    }
+}
+
+/// The date from which the certificates' validity is counted. A clock that was never set would make certificates that have
+/// ended as soon as it is.
+fn today(clock: &dyn Clock) -> Result<jiff::civil::Date, HubError> {
+    let now = clock.wall();
+    let date = now.to_zoned(jiff::tz::TimeZone::UTC).date();
+    if now < EARLIEST_SANE { Err(HubError::Clock(date)) } else { Ok(date) }
+}
+
+/// The directory that the options name. The configuration is read only where it decides.
+fn directory(args: &HubDirArgs, overrides: &Overrides) -> Result<HubDir, CliError> {
+    let dir = match &args.dir {
+        Some(dir) => dir.clone(),
+        None => Config::read(overrides)?.data_dir.join("hub"),
+    };
+    let absolute = std::path::absolute(&dir)
+        .map_err(|source| HubError::Unreadable { path: dir, source })?;
+    Ok(HubDir::new(absolute))
+}
+
+/// Quotes a path for a shell, if that is needed.
+fn for_shell(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
+    if text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
