@@ -23,8 +23,6 @@ mod overview;
 mod selection;
 mod site;
 mod splice;
-#[cfg(test)]
-mod tests;
 
 use std::{collections::BTreeMap, ops::Deref, sync::Arc};
 
