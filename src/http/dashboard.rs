@@ -66,7 +66,7 @@ where
     files(FOLDER, &FILES).route("/", get(index))
 }
 
-/// The page of a hub at `/`, and its files: its own in a folder beside those of an appliance's page, which it uses, too.
+/// The page of a hub at `/`, its own files, and those of an appliance's page, which it uses, too.
 pub(super) fn hub_routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     let index = async || (common("text/html; charset=utf-8"), HUB_INDEX);
     files(FOLDER, &FILES).merge(files(HUB_FOLDER, &HUB_FILES)).route("/", get(index))
@@ -88,7 +88,8 @@ fn files<S: Clone + Send + Sync + 'static>(below: &str, files: &'static Dir<'sta
 /// The page of a site, as its appliance serves it, with a link to all sites before its navigation. The link stands
 /// before what the page's script draws there, which keeps it; the appliance's page itself need not know of it.
 pub(super) fn with_link_to_sites(page: &str, site: &SiteName) -> String {
-    let link = format!("{HEADER}<a class=\"brand\" href=\"../../\">← Sites</a><span class=\"brand\">{site}</span>");
+    let link =
+        format!("{HEADER}<a class=\"brand\" href=\"../../\">← Sites</a><span class=\"brand\">{site}</span>");
     page.replacen(HEADER, &link, 1)
 }
 

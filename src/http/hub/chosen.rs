@@ -19,7 +19,11 @@ use crate::{
 };
 
 /// Serves what `/sites/NAME/...` serves.
-pub(super) async fn serve(State(hub): State<Hub>, sender: Sender, request: Request) -> Result<Response, Refusal> {
+pub(super) async fn serve(
+    State(hub): State<Hub>,
+    sender: Sender,
+    request: Request,
+) -> Result<Response, Refusal> {
     let selection = Selection::of(request.uri().query(), &hub.sites())?;
     let path = request.uri().path().to_owned();
     let (name, site) = match &*selection.sites {
@@ -52,7 +56,9 @@ async fn owner<'a>(
     read: Read<'_>,
 ) -> Result<(&'a SiteName, &'a HubSite), Refusal> {
     let Some(device) = device else {
-        return Err(Refusal::bad_request("this is for one site; name it by ?site=NAME, as /v1/sites lists them"));
+        return Err(Refusal::bad_request(
+            "this is for one site; name it by ?site=NAME, as /v1/sites lists them",
+        ));
     };
     let mut owners = Vec::new();
     for (name, site) in &selection.sites {
@@ -62,14 +68,17 @@ async fn owner<'a>(
             StatusCode::NOT_FOUND => {}
             // The device is malformed, or the copy cannot be read: to guess then could change another site.
             status => {
-                let error = format!("it cannot be told whether the site {name} knows the device; name the site by ?site=NAME");
+                let error =
+                    format!("the site {name} may know the device or not; name the site by ?site=NAME");
                 return Err(Refusal::new(status, error));
             }
         }
     }
     match &*owners {
         [owner] => Ok(*owner),
-        [] => Err(Refusal::new(StatusCode::NOT_FOUND, "no site knows this device; /v1/hosts lists the devices of all sites")),
+        [] => {
+            Err(Refusal::new(StatusCode::NOT_FOUND, "no site knows this device; /v1/hosts lists all devices"))
+        }
         [(one, _), (other, _), ..] => Err(Refusal::bad_request(format!(
             "{} sites know this device, {one} and {other} among them; name one by ?site=NAME",
             owners.len(),

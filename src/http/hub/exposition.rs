@@ -75,7 +75,8 @@ impl SitePage {
                     }
                     continue;
                 }
-                let next = name.map(|name| (name, Family { part, samples: range.end..range.end, head: range }));
+                let next =
+                    name.map(|name| (name, Family { part, samples: range.end..range.end, head: range }));
                 if let Some((name, family)) = std::mem::replace(&mut current, next) {
                     order.push(name.clone());
                     families.insert(name, family);
@@ -147,7 +148,11 @@ impl Joined {
             let samples = page.lines(family.part, &family.samples);
             let mut written = offset;
             for line in samples.get(offset..).unwrap_or_default().split_inclusive(|&byte| byte == b'\n') {
-                if is_the_hubs { text.extend_from_slice(line) } else { write_sample(text, line, &page.site) }
+                if is_the_hubs {
+                    text.extend_from_slice(line)
+                } else {
+                    write_sample(text, line, &page.site)
+                }
                 written += line.len();
                 if text.len() >= about {
                     self.next = (at, written);
@@ -194,7 +199,8 @@ mod tests {
     const ONE: &str = "# HELP portscan_build_info The version.\n# TYPE portscan_build_info gauge\n\
         portscan_build_info{version=\"1\"} 1\n# HELP a A.\n# TYPE a gauge\na 1\na{x=\"}{ \\\"\"} 2\n\
         # HELP portscan_probes_total P.\n# TYPE portscan_probes_total counter\nportscan_probes_total 5\n";
-    const OTHER: &str = "# HELP a A.\n# TYPE a gauge\na{} 3\n# HELP h H.\n# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_sum 2\nh_count 1\n";
+    const OTHER: &str = "# HELP a A.\n# TYPE a gauge\na{} 3\n# HELP h H.\n# TYPE h histogram\n\
+        h_bucket{le=\"1\"} 1\nh_sum 2\nh_count 1\n";
 
     fn joined(about: usize) -> String {
         let page = |site, text: &'static str| SitePage::new(site, vec![Bytes::from_static(text.as_bytes())]);

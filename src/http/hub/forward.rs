@@ -60,7 +60,8 @@ fn response(name: &SiteName, answer: ForwardedAnswer) -> Result<Response, Refusa
             && *status != StatusCode::UNAUTHORIZED
     });
     let Some(status) = status else {
-        let error = format!("the site {name} has given an answer that is none for the hub; do it at the site itself");
+        let error =
+            format!("the site {name} has given an answer that is none for the hub; do it at the site itself");
         return Err(Refusal::new(StatusCode::BAD_GATEWAY, error));
     };
     if status == StatusCode::NO_CONTENT {

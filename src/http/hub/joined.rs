@@ -154,5 +154,7 @@ impl Joined {
 }
 
 fn broken(site: &SiteName, why: &dyn std::fmt::Display) -> Broken {
-    Broken::Site(format!("the hub's copy of the site {site} cannot be read: {why}; the others are there by ?site=NAME"))
+    Broken::Site(format!(
+        "the hub's copy of the site {site} cannot be read: {why}; the others are there by ?site=NAME"
+    ))
 }

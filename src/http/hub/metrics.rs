@@ -94,16 +94,37 @@ fn own(sites: &[(SiteName, HubSite)], readable: &[bool]) -> String {
     let up = states().map(|(name, status)| {
         (name, Some(f64::from(u8::from(matches!(status.state, SiteState::Current | SiteState::CatchingUp)))))
     });
-    let heard = states().map(|(name, status)| (name, status.heard.map(|heard| heard.as_millisecond() as f64 / 1000.0)));
+    let heard = states()
+        .map(|(name, status)| (name, status.heard.map(|heard| heard.as_millisecond() as f64 / 1000.0)));
     let readable = sites.iter().zip(readable).map(|((name, _), &is)| (name, Some(f64::from(u8::from(is)))));
     let mut text = String::new();
-    family(&mut text, "portscan_site_up", "Whether the site reports: it is current, or its data are being copied.", up);
-    family(&mut text, "portscan_site_heard_timestamp_seconds", "When the hub last heard from the site.", heard);
-    family(&mut text, "portscan_site_readable", "Whether the hub can write the metrics of its copy of the site.", readable);
+    family(
+        &mut text,
+        "portscan_site_up",
+        "Whether the site reports: it is current, or its data are being copied.",
+        up,
+    );
+    family(
+        &mut text,
+        "portscan_site_heard_timestamp_seconds",
+        "When the hub last heard from the site.",
+        heard,
+    );
+    family(
+        &mut text,
+        "portscan_site_readable",
+        "Whether the hub can write the metrics of its copy.",
+        readable,
+    );
     text
 }
 
-fn family<'a>(text: &mut String, name: &str, help: &str, samples: impl Iterator<Item = (&'a SiteName, Option<f64>)>) {
+fn family<'a>(
+    text: &mut String,
+    name: &str,
+    help: &str,
+    samples: impl Iterator<Item = (&'a SiteName, Option<f64>)>,
+) {
     // Writing to a string cannot fail.
     let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n");
     for (site, value) in samples.filter_map(|(site, value)| Some((site, value?))) {

@@ -92,7 +92,9 @@ pub trait ForwardRequest: Send + Sync {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ForwardError {
     /// It was not sent.
-    #[error("it is not connected to the hub now, and nothing was changed; try again later, or do it at the site itself")]
+    #[error(
+        "it is not connected to the hub now, and nothing was changed; try again later, or do it at the site"
+    )]
     Unreachable,
     /// It was sent, and no answer came in time.
     #[error("it has not answered in time, and may have done it nevertheless; look before you repeat it")]

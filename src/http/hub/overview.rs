@@ -162,5 +162,8 @@ async fn worst_advice(site: &HubSite, read: Read<'_>) -> Option<&'static str> {
             lines.any(|line| line.strip_prefix(start.as_bytes()).is_some_and(|count| count != b"0"))
         })
     };
-    [AdviceLevel::Act, AdviceLevel::Look, AdviceLevel::Fine].into_iter().find(|&level| has(level)).map(AdviceLevel::as_str)
+    [AdviceLevel::Act, AdviceLevel::Look, AdviceLevel::Fine]
+        .into_iter()
+        .find(|&level| has(level))
+        .map(AdviceLevel::as_str)
 }

@@ -80,7 +80,9 @@ fn only_there(path: &str) -> Option<&'static str> {
     match *parts {
         // The first part is the site's `base_url`, which is one segment and none of those that are reserved.
         [base, _, _, "json"] if base != "v1" => Some("the hub probes no port"),
-        ["lanscan", ..] => Some("the hub does not have what the site's own discovery has just seen, but /v1/hosts"),
+        ["lanscan", ..] => {
+            Some("the hub does not have what the site's own discovery has just seen, but /v1/hosts")
+        }
         ["v1", "doctor"] => Some("the hub cannot judge the site's machine"),
         ["v1", "backup"] => Some("the hub's copy is no backup of the site's database"),
         _ => None,
@@ -96,7 +98,12 @@ pub(super) struct Read<'a> {
 
 impl Read<'_> {
     /// Has the copy answer.
-    pub(super) async fn send(self, router: &Router, method: Method, target: &str) -> Result<Response, Refusal> {
+    pub(super) async fn send(
+        self,
+        router: &Router,
+        method: Method,
+        target: &str,
+    ) -> Result<Response, Refusal> {
         let malformed = |_| Refusal::bad_request("the path behind the site's name is malformed");
         let mut request = Request::new(Body::empty());
         *request.uri_mut() = target.parse::<Uri>().map_err(malformed)?;
@@ -124,7 +131,8 @@ impl Read<'_> {
             return Ok(Err(answer));
         }
         let bytes = to_bytes(answer.into_body(), WHOLE_MAX).await;
-        let broken = |_| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the hub's copy of the site cannot be read");
+        let broken =
+            |_| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the hub's copy of the site cannot be read");
         Ok(Ok(bytes.map_err(broken)?.into()))
     }
 
@@ -178,8 +186,11 @@ fn add<'a>(list: &mut Value, sentences: impl Iterator<Item = &'a String>) {
 }
 
 fn copy_notice(name: &SiteName, status: &SiteStatus) -> String {
-    let heard = status.heard.map_or("it has not been heard yet".to_owned(), |heard| format!("last heard at {heard}"));
-    format!("this is the hub's copy of the site {name}, {heard}; probes, feeds and the clock are shown at the site alone")
+    let heard =
+        status.heard.map_or("it has not been heard yet".to_owned(), |heard| format!("last heard at {heard}"));
+    format!(
+        "this is the hub's copy of the site {name}, {heard}; probes, feeds and the clock are shown at the site alone"
+    )
 }
 
 #[cfg(test)]
@@ -198,7 +209,14 @@ mod tests {
         ] {
             assert!(only_there(path).is_some(), "{path}");
         }
-        for path in ["/", "/portscan/json", "/portscan/B8:27:EB:AC:14:3E/json", "/v1/hosts", "/v1/diff/1/2", "/page/main.js"] {
+        for path in [
+            "/",
+            "/portscan/json",
+            "/portscan/B8:27:EB:AC:14:3E/json",
+            "/v1/hosts",
+            "/v1/diff/1/2",
+            "/page/main.js",
+        ] {
             assert_eq!(only_there(path), None, "{path}");
         }
     }

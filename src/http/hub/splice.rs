@@ -47,7 +47,12 @@ impl Splice {
     ///
     /// # Errors
     /// It is not an array of objects.
-    pub(super) fn write(&mut self, piece: &[u8], begun: &mut bool, text: &mut Vec<u8>) -> Result<(), SpliceError> {
+    pub(super) fn write(
+        &mut self,
+        piece: &[u8],
+        begun: &mut bool,
+        text: &mut Vec<u8>,
+    ) -> Result<(), SpliceError> {
         for &byte in piece {
             let is_space = matches!(byte, b' ' | b'\n' | b'\r' | b'\t');
             self.place = match (self.place, byte) {
@@ -94,7 +99,9 @@ impl Splice {
                     text.push(byte);
                     Place::Text(depth)
                 }
-                (Place::Start | Place::Between | Place::Opened | Place::End, _) => return Err(SpliceError::Malformed),
+                (Place::Start | Place::Between | Place::Opened | Place::End, _) => {
+                    return Err(SpliceError::Malformed);
+                }
             };
         }
         Ok(())
@@ -126,7 +133,8 @@ mod tests {
     #[test]
     fn each_element_gets_the_site_however_the_array_is_cut_into_pieces() {
         let array = r#" [ {"a":"}]\"{[\\","b":[{"c":1},[]]}, {} ,{"é":{"x":{}}}] "#;
-        let expected = r#"{"site":"a","a":"}]\"{[\\","b":[{"c":1},[]]},{"site":"a"},{"site":"a","é":{"x":{}}}"#;
+        let expected =
+            r#"{"site":"a","a":"}]\"{[\\","b":[{"c":1},[]]},{"site":"a"},{"site":"a","é":{"x":{}}}"#;
         for size in 1..=array.len() {
             assert_eq!(spliced(array, size).as_deref(), Ok(expected), "pieces of {size}");
         }

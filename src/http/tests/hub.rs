@@ -165,8 +165,14 @@ async fn hub() -> TestHub {
     let clock = Arc::new(SystemClock::start());
     let gate = Gate::new(token.clone(), allowlist.clone(), config_seen, clock.clone());
     let limits = ServerLimits::default();
-    let router =
-        hub_router(HubParts { sites: seen, allowlist, gate: gate.clone(), health: health_seen, clock, limits });
+    let router = hub_router(HubParts {
+        sites: seen,
+        allowlist,
+        gate: gate.clone(),
+        health: health_seen,
+        clock,
+        limits,
+    });
     let (address, stop, task) = start(router, gate, limits);
     TestHub { served: Served { address, config, health, stop, task }, token, sites, house, shop }
 }
@@ -174,7 +180,11 @@ async fn hub() -> TestHub {
 impl TestHub {
     async fn rows(&self, path: &str) -> Vec<Value> {
         let answer = self.served.get(path).await;
-        assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")), "{answer:?}");
+        assert_eq!(
+            (answer.status, answer.header("content-type")),
+            (200, Some("application/json")),
+            "{answer:?}"
+        );
         serde_json::from_str(&dechunked(&answer.body)).unwrap_or_else(|error| panic!("{error}: {answer:?}"))
     }
 
@@ -242,9 +252,15 @@ async fn a_site_is_served_below_a_path_as_its_appliance_serves_it() {
     // Without the slash the page's relative URLs would leave the site.
     let moved = hub.served.get("/sites/house").await;
     assert_eq!((moved.status, moved.header("location")), (308, Some("house/")));
-    for unknown in ["/sites/barn/", "/sites/barn", "/sites//", "/sites/../v1/hosts", "/sites/HOUSE/", "/sites/%68ouse/"] {
+    for unknown in
+        ["/sites/barn/", "/sites/barn", "/sites//", "/sites/../v1/hosts", "/sites/HOUSE/", "/sites/%68ouse/"]
+    {
         let answer = hub.served.get(unknown).await;
-        assert_eq!((answer.status, answer.error().contains("/v1/sites")), (404, true), "{unknown}: {answer:?}");
+        assert_eq!(
+            (answer.status, answer.error().contains("/v1/sites")),
+            (404, true),
+            "{unknown}: {answer:?}"
+        );
     }
     assert_eq!(hub.served.get("/sites/house/none").await.status, 404);
     assert_eq!(hub.served.request_to("evil.example.com", "GET", "/sites/house/", &[]).await.status, 421);
@@ -293,7 +309,11 @@ async fn nothing_is_probed_or_judged_from_the_hub() {
         "v1/backup".to_owned(),
     ] {
         let answer = hub.send("GET", &format!("/sites/house/{path}"), "").await;
-        assert_eq!((answer.status, answer.error().contains("at the site house")), (403, true), "{path}: {answer:?}");
+        assert_eq!(
+            (answer.status, answer.error().contains("at the site house")),
+            (403, true),
+            "{path}: {answer:?}"
+        );
     }
     assert_eq!(hub.served.get(&format!("/portscan/127.0.0.1/{port}/json")).await.status, 404);
     assert_eq!(hub.send("GET", "/v1/doctor?site=house", "").await.status, 403);
@@ -318,7 +338,9 @@ async fn the_lists_of_all_sites_name_the_site_of_each_element() {
     assert_eq!(each(&hosts, "site"), ["house", "house", "shop-2"]);
     assert_eq!(each(&hosts, "address"), ["192.168.1.7"; 3]);
     assert_eq!(hosts[2]["name"], HOSTILE);
-    for (path, lists) in [("/v1/diff", 3), ("/v1/changes", 3), ("/v1/scans", 3), ("/v1/expected", 1), ("/v1/runs?last=9", 3)] {
+    for (path, lists) in
+        [("/v1/diff", 3), ("/v1/changes", 3), ("/v1/scans", 3), ("/v1/expected", 1), ("/v1/runs?last=9", 3)]
+    {
         let all = hub.rows(path).await;
         assert!(all.len() >= lists, "{path}: {all:?}");
         let mut parts = Vec::new();
@@ -352,7 +374,8 @@ async fn the_id_of_a_change_is_for_one_site_and_a_time_for_all() {
     assert_eq!(hub.rows("/v1/changes?since=2000000000").await, Vec::<Value>::new());
     let refused = hub.served.get("/v1/changes?since=1").await;
     assert_eq!((refused.status, refused.error().contains("?site=NAME")), (400, true), "{refused:?}");
-    let of_house: Vec<_> = all.iter().filter(|row| row["site"] == "house" && row["id"].as_i64() > Some(1)).cloned().collect();
+    let of_house: Vec<_> =
+        all.iter().filter(|row| row["site"] == "house" && row["id"].as_i64() > Some(1)).cloned().collect();
     assert_eq!(hub.rows("/v1/changes?since=1&site=house").await, of_house);
     // What is wrong with the other parameters is the site's own sentence.
     let malformed = hub.served.get("/v1/changes?since=yesterday").await;
@@ -362,7 +385,9 @@ async fn the_id_of_a_change_is_for_one_site_and_a_time_for_all() {
 #[tokio::test]
 async fn a_site_that_cannot_be_read_is_never_left_out_silently() {
     let hub = hub().await;
-    let fails = || Router::new().fallback(async || (StatusCode::SERVICE_UNAVAILABLE, "{\"error\":\"the disk fails\"}"));
+    let fails = || {
+        Router::new().fallback(async || (StatusCode::SERVICE_UNAVAILABLE, "{\"error\":\"the disk fails\"}"))
+    };
     hub.add("attic", fails());
     let answer = hub.served.get("/v1/hosts").await;
     let error = answer.error();
@@ -373,7 +398,10 @@ async fn a_site_that_cannot_be_read_is_never_left_out_silently() {
     let rows = format!("[{}", "{\"id\":1},".repeat(5000));
     hub.add("attic", Router::new().fallback(async move || rows.clone()));
     let mut stream = hub.served.connect().await;
-    stream.write_all(b"GET /v1/hosts HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
+    stream
+        .write_all(b"GET /v1/hosts HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
     let answer = read_to_end(&mut stream).await;
     assert_eq!(answer.status, 200);
     assert!(!answer.body.ends_with("0\r\n\r\n"), "the client must notice that the end is missing");
@@ -448,7 +476,11 @@ async fn what_is_not_the_hubs_to_change_is_refused_and_the_token_is_needed_for_t
         ("PUT", "/"),
     ] {
         let answer = hub.send(method, &format!("/sites/house{path}"), "").await;
-        assert_eq!((answer.status, answer.error().contains("the site house itself")), (403, true), "{path}: {answer:?}");
+        assert_eq!(
+            (answer.status, answer.error().contains("the site house itself")),
+            (403, true),
+            "{path}: {answer:?}"
+        );
     }
     let unknown = hub.served.request("POST", "/sites/house/v1/run", &[]).await;
     assert_eq!((unknown.status, unknown.error().contains("portscan token")), (401, true));
@@ -528,11 +560,17 @@ async fn the_metrics_of_all_sites_are_one_page() {
         assert!(page.lines().any(|found| found == line), "{line} in {page}");
     }
     // A new family is of the site's data, or has to be named among those that are not.
-    let without: BTreeSet<&str> =
-        all.iter().filter(|sample| !sample.contains("site=\"")).filter_map(|sample| sample.split('{').next()).collect();
+    let without: BTreeSet<&str> = all
+        .iter()
+        .filter(|sample| !sample.contains("site=\""))
+        .filter_map(|sample| sample.split('{').next())
+        .collect();
     assert_eq!(without, BTreeSet::from(["portscan_build_info", "process_resident_memory_bytes"]));
-    let families: BTreeSet<&str> = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
-    for foreign in ["portscan_probes_total", "portscan_sockets_limit", "portscan_feed_up", "portscan_store_up"] {
+    let families: BTreeSet<&str> =
+        page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    for foreign in
+        ["portscan_probes_total", "portscan_sockets_limit", "portscan_feed_up", "portscan_store_up"]
+    {
         assert!(!families.contains(foreign), "{foreign}");
     }
     let own = dechunked(&hub.served.get("/sites/shop-2/metrics").await.body);
@@ -548,7 +586,9 @@ async fn the_page_of_sites_loads_from_its_own_site_only() {
     let hub = hub().await;
     let page = hub.served.get("/").await;
     assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
-    assert!(page.header("content-security-policy").unwrap().starts_with("default-src 'none'; script-src 'self'"));
+    assert!(
+        page.header("content-security-policy").unwrap().starts_with("default-src 'none'; script-src 'self'")
+    );
     for (path, kind) in [
         ("/hub/main.js", "text/javascript; charset=utf-8"),
         ("/hub/sites.js", "text/javascript; charset=utf-8"),
