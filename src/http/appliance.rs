@@ -158,7 +158,7 @@ struct HealthzBody<'a> {
     notices: &'a [String],
 }
 
-fn healthz(health: &Health) -> Response {
+pub(super) fn healthz(health: &Health) -> Response {
     let (code, status) =
         if health.is_ok() { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "failing") };
     let error = (!health.is_ok()).then(|| health.problems.join("; "));

@@ -86,7 +86,7 @@ impl Gate {
     }
 
     /// Refuses a request that may not change anything.
-    async fn check(
+    pub(super) async fn check(
         &self,
         sender: Sender,
         client: Option<&Client>,

@@ -2,7 +2,7 @@
 //!
 //! `page/` holds the files as they are served below `/page`, without a build step. They get their data as JSON from the
 //! API, so nothing here depends on what they show. All their URLs are relative: behind a proxy the page may be below a
-//! path.
+//! path. `hub/` holds those that only the page of a hub has, `hub.html`.
 
 use std::fmt::Write;
 
@@ -21,7 +21,7 @@ use include_dir::{Dir, include_dir};
 use sha2::{Digest, Sha256};
 
 use super::answer::not_found;
-use crate::{model::escape_markup, service::health::Health};
+use crate::{fleet::SiteName, model::escape_markup, service::health::Health};
 
 /// The path of the page's files. `base_url` must not be the same.
 const FOLDER: &str = "/page";
@@ -37,6 +37,18 @@ const SIGNPOST: &str = "{signpost}";
 /// The page at `/`.
 const INDEX: &str = include_str!("dashboard/index.html");
 
+/// The beginning of the page's header.
+const HEADER: &str = "<header class=\"top\" id=\"top\">";
+
+/// The path of the files of a hub's page.
+const HUB_FOLDER: &str = "/hub";
+
+/// A hub's page at `/`: the sites.
+const HUB_INDEX: &str = include_str!("dashboard/hub.html");
+
+/// All files that are served beside [`HUB_INDEX`], and no appliance has.
+static HUB_FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/src/http/dashboard/hub");
+
 /// All files that are served beside [`INDEX`]. Cargo watches the files, not the folder: an added file is noticed
 /// because another one changes to name it.
 static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/src/http/dashboard/page");
@@ -51,16 +63,34 @@ where
         let page = INDEX.replace(SIGNPOST, &signpost(&base, &health()));
         (common("text/html; charset=utf-8"), page)
     };
-    // One route for all files: fifty would take as many tables in memory, for a page that is seldom open.
-    Router::new().route("/", get(index)).route(&format!("{FOLDER}/{{*name}}"), get(named))
+    files(FOLDER, &FILES).route("/", get(index))
 }
 
-async fn named(Path(name): Path<String>, asked: HeaderMap) -> Response {
-    // Paths are compared by their parts, by which `main.js/` would be a file, too.
-    match FILES.get_file(&name).filter(|file| file.path().as_os_str() == name.as_str()) {
-        Some(found) => file(&name, found.contents(), &asked),
-        None => not_found().await.into_response(),
-    }
+/// The page of a hub at `/`, its own files, and those of an appliance's page, which it uses, too.
+pub(super) fn hub_routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    let index = async || (common("text/html; charset=utf-8"), HUB_INDEX);
+    files(FOLDER, &FILES).merge(files(HUB_FOLDER, &HUB_FILES)).route("/", get(index))
+}
+
+/// The files below this path.
+// One route for all of them: fifty would take as many tables in memory, for a page that is seldom open.
+fn files<S: Clone + Send + Sync + 'static>(below: &str, files: &'static Dir<'static>) -> Router<S> {
+    let named = async move |Path(name): Path<String>, asked: HeaderMap| {
+        // Paths are compared by their parts, by which `main.js/` would be a file, too.
+        match files.get_file(&name).filter(|file| file.path().as_os_str() == name.as_str()) {
+            Some(found) => file(&name, found.contents(), &asked),
+            None => not_found().await.into_response(),
+        }
+    };
+    Router::new().route(&format!("{below}/{{*name}}"), get(named))
+}
+
+/// The page of a site, as its appliance serves it, with a link to all sites before its navigation. The link stands
+/// before what the page's script draws there, which keeps it; the appliance's page itself need not know of it.
+pub(super) fn with_link_to_sites(page: &str, site: &SiteName) -> String {
+    let link =
+        format!("{HEADER}<a class=\"brand\" href=\"../../\">← Sites</a><span class=\"brand\">{site}</span>");
+    page.replacen(HEADER, &link, 1)
 }
 
 /// A file, or 304 if the browser has it already. The browser asks each time, so that after an upgrade no old file is

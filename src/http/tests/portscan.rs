@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// A resolver that knows `here`, addresses, and a name that it resolves as an ad blocker does.
-struct Table;
+pub(super) struct Table;
 
 impl Resolve for Table {
     fn resolve<'a>(&'a self, name: &'a str) -> Resolving<'a> {

@@ -24,6 +24,11 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(changes))
 }
 
+/// Whether this value of `since` is the id of a change, and no time.
+pub(in crate::http) fn is_change_id(since: &str) -> bool {
+    since.parse().is_ok_and(|number: i64| number < SECONDS)
+}
+
 /// A confirmed change: two scans found an opened port open, or a closed port closed a minute apart.
 #[derive(Serialize, ToSchema)]
 pub(super) struct ChangeRow {

@@ -31,7 +31,7 @@ use tokio::sync::watch;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 pub use self::doctor::{Diagnose, DiagnosisBody};
-pub(super) use self::{doctor::Diagnoses, import::Imports};
+pub(super) use self::{changes::is_change_id, doctor::Diagnoses, import::Imports};
 use super::{
     answer::Refusal,
     auth::{self, Gate},

@@ -129,6 +129,14 @@ impl Requests {
     pub(super) async fn next(&mut self) -> Option<RunRequest> {
         self.queue.recv().await
     }
+
+    /// Answers all requests as a runner that has not begun, until no handle is left: for a database that is only read,
+    /// where no run is ever in progress.
+    pub async fn refuse_all(mut self) {
+        while let Some(request) = self.next().await {
+            request.refuse();
+        }
+    }
 }
 
 impl RunRequest {

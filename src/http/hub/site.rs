@@ -1,0 +1,223 @@
+//! One site: its copy's answers, and what only the site itself can do.
+
+use std::convert::Infallible;
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    extract::Request,
+    response::{IntoResponse, Response},
+};
+use hyper::{
+    Method, StatusCode, Uri,
+    header::{self, HeaderMap, HeaderValue},
+    http::Extensions,
+};
+use serde_json::Value;
+use tower::ServiceExt;
+
+use super::{Hub, HubSite, forward, metrics, no_such_site};
+use crate::{
+    fleet::{SiteName, SiteStatus},
+    http::{
+        admission::Client,
+        answer::{Refusal, json},
+        conversation::ExtendedTimeout,
+        dashboard,
+        sender::Sender,
+    },
+};
+
+/// The most bytes of an answer that is changed as a whole: the page and the health have some 10 KB.
+const WHOLE_MAX: usize = 256 * 1024;
+
+/// Serves `/sites/NAME/...`.
+pub(super) async fn serve(hub: &Hub, sender: Sender, request: Request) -> Result<Response, Refusal> {
+    let uri = request.uri();
+    let below = uri.path().strip_prefix("/sites/").unwrap_or_default();
+    let Some((name, _)) = below.split_once('/') else {
+        // Without the slash the page's URLs would leave the site.
+        let name: SiteName = below.parse().map_err(|_| no_such_site())?;
+        let target = HeaderValue::from_str(&format!("{name}/")).map_err(|_| no_such_site())?;
+        return Ok((StatusCode::PERMANENT_REDIRECT, [(header::LOCATION, target)]).into_response());
+    };
+    let name: SiteName = name.parse().map_err(|_| no_such_site())?;
+    let site = hub.sites().get(&name).cloned().ok_or_else(no_such_site)?;
+    let path = uri.path_and_query().map_or("/", |target| target.as_str());
+    let start = "/sites/".len() + name.as_str().len();
+    let target = path.get(start..).unwrap_or("/").to_owned();
+    serve_at(hub, (&name, &site), &target, sender, request).await
+}
+
+/// Serves a request for this path and query of a site.
+pub(super) async fn serve_at(
+    hub: &Hub,
+    (name, site): (&SiteName, &HubSite),
+    target: &str,
+    sender: Sender,
+    request: Request,
+) -> Result<Response, Refusal> {
+    if let &Method::POST | &Method::PUT | &Method::PATCH | &Method::DELETE = request.method() {
+        return forward::write(hub, (name, site), target.to_owned(), sender, request).await;
+    }
+    let path = target.split('?').next().unwrap_or_default();
+    if let Some(why) = only_there(path) {
+        return Err(Refusal::new(StatusCode::FORBIDDEN, format!("{why}; do it at the site {name} itself")));
+    }
+    let parts = request.into_parts().0;
+    let read = Read { headers: &parts.headers, extensions: &parts.extensions };
+    match path {
+        "/" => page(name, site, read).await,
+        "/metrics" => metrics::of(name, site, read).await,
+        "/v1/health" => health(name, site, read).await,
+        _ => read.send(&site.router, parts.method, target).await,
+    }
+}
+
+/// Why a path is answered at the site alone; `None`: the copy answers it.
+fn only_there(path: &str) -> Option<&'static str> {
+    let parts: Vec<&str> = path.split('/').skip(1).collect();
+    match *parts {
+        // The first part is the site's `base_url`, which is one segment and none of those that are reserved.
+        [base, _, _, "json"] if base != "v1" => Some("the hub probes no port"),
+        ["lanscan", ..] => {
+            Some("the hub does not have what the site's own discovery has just seen, but /v1/hosts")
+        }
+        ["v1", "doctor"] => Some("the hub cannot judge the site's machine"),
+        ["v1", "backup"] => Some("the hub's copy is no backup of the site's database"),
+        _ => None,
+    }
+}
+
+/// A request that reads from a site's copy, on behalf of a client.
+#[derive(Clone, Copy)]
+pub(super) struct Read<'a> {
+    pub(super) headers: &'a HeaderMap,
+    pub(super) extensions: &'a Extensions,
+}
+
+impl Read<'_> {
+    /// Has the copy answer.
+    pub(super) async fn send(
+        self,
+        router: &Router,
+        method: Method,
+        target: &str,
+    ) -> Result<Response, Refusal> {
+        let malformed = |_| Refusal::bad_request("the path behind the site's name is malformed");
+        let mut request = Request::new(Body::empty());
+        *request.uri_mut() = target.parse::<Uri>().map_err(malformed)?;
+        *request.method_mut() = method;
+        let headers = request.headers_mut();
+        for name in [header::ACCEPT, header::IF_NONE_MATCH] {
+            headers.extend(self.headers.get(&name).map(|value| (name, value.clone())));
+        }
+        // It decides nothing: the hub has checked the client's.
+        headers.insert(header::HOST, HeaderValue::from_static("localhost"));
+        if let Some(id) = self.headers.get("last-event-id") {
+            headers.insert("last-event-id", id.clone());
+        }
+        // The sender is left out: to the copy, no client is its own machine. So are the hub's own routing results.
+        let extensions = request.extensions_mut();
+        self.extensions.get().map(|client: &Client| extensions.insert(*client));
+        self.extensions.get().map(|extended: &ExtendedTimeout| extensions.insert(extended.clone()));
+        Ok(router.clone().oneshot(request).await.unwrap_or_else(|never: Infallible| match never {}))
+    }
+
+    /// Has the copy answer a GET, and reads the whole answer if it is a success, else returns it.
+    async fn whole(self, router: &Router, target: &str) -> Result<Result<Vec<u8>, Response>, Refusal> {
+        let answer = self.send(router, Method::GET, target).await?;
+        if answer.status() != StatusCode::OK {
+            return Ok(Err(answer));
+        }
+        let bytes = to_bytes(answer.into_body(), WHOLE_MAX).await;
+        let broken =
+            |_| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the hub's copy of the site cannot be read");
+        Ok(Ok(bytes.map_err(broken)?.into()))
+    }
+
+    /// Has the copy answer a GET, and parses it; `None`: it is no success, or no such document.
+    pub(super) async fn document(self, router: &Router, target: &str) -> Option<Value> {
+        serde_json::from_slice(&self.whole(router, target).await.ok()?.ok()?).ok()
+    }
+}
+
+/// The site's page, with a link to all sites.
+async fn page(name: &SiteName, site: &HubSite, read: Read<'_>) -> Result<Response, Refusal> {
+    let answer = read.send(&site.router, Method::GET, "/").await?;
+    let (mut parts, body) = answer.into_parts();
+    let broken = |_| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the page cannot be read");
+    let text = to_bytes(body, WHOLE_MAX).await.map_err(broken)?;
+    parts.headers.remove(header::CONTENT_LENGTH);
+    let text = dashboard::with_link_to_sites(&String::from_utf8_lossy(&text), name);
+    Ok(Response::from_parts(parts, Body::from(text)))
+}
+
+/// The copy's health, as far as it is the site's: the memory, the limits and the probes are those of the hub's process.
+async fn health(name: &SiteName, site: &HubSite, read: Read<'_>) -> Result<Response, Refusal> {
+    let text = match read.whole(&site.router, "/v1/health").await? {
+        Ok(text) => text,
+        Err(answer) => return Ok(answer),
+    };
+    let mut health: Value = serde_json::from_slice(&text).unwrap_or_default();
+    let status = site.status.borrow().clone();
+    if let Some(members) = health.as_object_mut() {
+        members.insert("memory".to_owned(), Value::Null);
+        members.insert("limits".to_owned(), Value::Null);
+        members.insert("local_errors".to_owned(), Value::Array(Vec::new()));
+        members.insert("version".to_owned(), status.version.clone().unwrap_or_default().into());
+        add(members.entry("problems").or_insert(Value::Null), status.refusal.iter().chain(&status.problems));
+        let copy = copy_notice(name, &status);
+        add(members.entry("notices").or_insert(Value::Null), [&copy].into_iter().chain(&status.notices));
+    }
+    Ok(json(StatusCode::OK, &health))
+}
+
+/// Adds the sentences that are not there yet.
+fn add<'a>(list: &mut Value, sentences: impl Iterator<Item = &'a String>) {
+    let mut all = list.as_array().cloned().unwrap_or_default();
+    for sentence in sentences {
+        let sentence = Value::from(sentence.as_str());
+        if !all.contains(&sentence) {
+            all.push(sentence);
+        }
+    }
+    *list = Value::Array(all);
+}
+
+fn copy_notice(name: &SiteName, status: &SiteStatus) -> String {
+    let heard =
+        status.heard.map_or("it has not been heard yet".to_owned(), |heard| format!("last heard at {heard}"));
+    format!(
+        "this is the hub's copy of the site {name}, {heard}; probes, feeds and the clock are shown at the site alone"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_acts_on_the_network_or_the_machine_is_the_sites_own() {
+        for path in [
+            "/portscan/10.0.0.1/80/json",
+            "/ports/nas/00080/json",
+            "/portscan/nas/%38%30/json",
+            "/lanscan/json",
+            "/v1/doctor",
+            "/v1/backup",
+        ] {
+            assert!(only_there(path).is_some(), "{path}");
+        }
+        for path in [
+            "/",
+            "/portscan/json",
+            "/portscan/B8:27:EB:AC:14:3E/json",
+            "/v1/hosts",
+            "/v1/diff/1/2",
+            "/page/main.js",
+        ] {
+            assert_eq!(only_there(path), None, "{path}");
+        }
+    }
+}
