@@ -2,6 +2,7 @@
 //! created here and passed down; no other module creates its own.
 
 mod health;
+mod hub;
 mod links;
 mod log;
 mod manager;
@@ -22,7 +23,7 @@ use tokio::runtime::Runtime;
 use tracing::level_filters::LevelFilter;
 
 use crate::{
-    cli::{self, Arguments, Command, CommandEnv, ProbeEngine, Terminal},
+    cli::{self, Arguments, Command, CommandEnv, HubCommand, Now, ProbeEngine, Terminal},
     clock::SystemClock,
     config::{Config, Overrides},
     net::{
@@ -63,6 +64,12 @@ fn run_on(runtime: &Runtime, arguments: &Arguments) -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => complain(&error),
         },
+        Command::Now(Now::Hub(HubCommand::Serve(args))) => {
+            match runtime.block_on(hub::serve(args, &arguments.overrides(), arguments.verbose)) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => complain(&error),
+            }
+        }
         Command::Now(now) => {
             log::start(LevelFilter::ERROR, arguments.verbose);
             let (mut out, mut err) = (io::stdout().lock(), io::stderr());

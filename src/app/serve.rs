@@ -46,7 +46,7 @@ use crate::{
 const STOP: Duration = Duration::from_secs(2);
 
 /// The running tasks; each ends when a stop is requested, or with a fatal error.
-type Tasks = JoinSet<anyhow::Result<()>>;
+pub(super) type Tasks = JoinSet<anyhow::Result<()>>;
 
 /// Runs the appliance until a signal stops it.
 pub(super) async fn serve(flags: &Overrides, verbose: u8) -> anyhow::Result<()> {
@@ -105,7 +105,7 @@ fn warn_without_syns(config: &Config) {
 
 /// Binds the addresses and locks the data directory. If an address is in use nothing is created: a first start that
 /// fails leaves the machine unchanged.
-fn take(config: &Config) -> anyhow::Result<(Vec<TcpListener>, DirLock)> {
+pub(super) fn take(config: &Config) -> anyhow::Result<(Vec<TcpListener>, DirLock)> {
     let dir = &config.data_dir;
     // Before the addresses: another running appliance holds them, and it is the error to report.
     let lock = store::lock_existing(dir)?;
@@ -131,14 +131,14 @@ fn take(config: &Config) -> anyhow::Result<(Vec<TcpListener>, DirLock)> {
 }
 
 /// The signals that the appliance handles. One that arrives before the first wait is kept.
-struct Signals {
+pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
 }
 
 impl Signals {
-    fn catch() -> anyhow::Result<Self> {
+    pub(super) fn catch() -> anyhow::Result<Self> {
         let catch = |kind| signal(kind).context("cannot listen for signals");
         Ok(Self {
             terminate: catch(SignalKind::terminate())?,
@@ -149,7 +149,7 @@ impl Signals {
 }
 
 /// Waits for a stop signal or the first task that fails; reloads on SIGHUP until then.
-async fn wait_for_stop(
+pub(super) async fn wait_for_stop(
     mut signals: Signals,
     flags: &Overrides,
     current: &watch::Sender<Arc<Config>>,
@@ -377,12 +377,15 @@ impl Parts<'_> {
 }
 
 /// Drives an endless task until a stop is requested.
-async fn until_stopped(stop: CancellationToken, task: impl Future<Output = ()>) -> anyhow::Result<()> {
+pub(super) async fn until_stopped(
+    stop: CancellationToken,
+    task: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
     stop.run_until_cancelled(task).await;
     Ok(())
 }
 
 /// Returns this machine's host name, which may be fully qualified.
-fn hostname() -> Option<String> {
+pub(super) fn hostname() -> Option<String> {
     fs::read_to_string(Path::new("/proc/sys/kernel/hostname")).ok().map(|name| name.trim().to_owned())
 }

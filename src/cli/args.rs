@@ -12,8 +12,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
 use super::{
     alert::AlertCommand, backup::BackupArgs, changes::ChangesArgs, check::CheckArgs, diff::DiffArgs,
     discover::DiscoverArgs, doctor::DoctorArgs, expected::ExpectedCommand, explain::ExplainArgs,
-    hosts::HostsArgs, hub::HubCommand, import::ImportArgs, import_expected::ImportExpectedArgs, nmap, ports, run::RunArgs,
-    setup::SetupArgs, status::StatusArgs,
+    hosts::HostsArgs, hub::HubCommand, import::ImportArgs, import_expected::ImportExpectedArgs, nmap, ports,
+    run::RunArgs, setup::SetupArgs, status::StatusArgs,
 };
 use crate::{
     config::Overrides,

@@ -60,7 +60,7 @@ pub use doctor::DoctorArgs;
 pub use expected::ExpectedCommand;
 pub use explain::ExplainArgs;
 pub use hosts::HostsArgs;
-pub use hub::{EnrolArgs, HubCommand, HubDirArgs, InitArgs, RevokeArgs};
+pub use hub::{EnrolArgs, HubCommand, HubDirArgs, InitArgs, RevokeArgs, ServeHubArgs};
 pub use import::ImportArgs;
 pub use import_expected::ImportExpectedArgs;
 pub use run::RunArgs;

@@ -37,8 +37,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Between two questions whether the broker is still there. Home routers forget a connection after some minutes.
 const PING: Duration = Duration::from_secs(30);
 
-/// Messages to the hub that wait for it. A site sends one at a time.
-const QUEUE: usize = 1024;
+/// Messages that wait to be taken; the client drops more, and their senders repeat them. A site sends one at a time.
+const QUEUE: usize = 256;
 
 /// Where the broker is, and how this process proves who it is.
 #[derive(Clone, Debug, PartialEq, Eq)]

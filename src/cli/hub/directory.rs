@@ -74,9 +74,8 @@ impl HubDir {
     pub(super) fn lock(&self) -> Result<Flock<File>, HubError> {
         let missing = |_| HubError::NoHub { dir: self.0.clone(), file: BROKER_CONFIG };
         let directory = File::open(&self.0).map_err(missing)?;
-        Flock::lock(directory, FlockArg::LockExclusive).map_err(|(_, errno): (_, Errno)| HubError::Unreadable {
-            path: self.0.clone(),
-            source: errno.into(),
+        Flock::lock(directory, FlockArg::LockExclusive).map_err(|(_, errno): (_, Errno)| {
+            HubError::Unreadable { path: self.0.clone(), source: errno.into() }
         })
     }
 

@@ -11,9 +11,9 @@ use jiff::civil::Date;
 use super::{
     HubDirArgs, HubError,
     authority::Authority,
-    broker,
+    broker, directory,
     directory::{AUTHORITY, AUTHORITY_KEY, URL, USERS, make_private_dir, write_private},
-    directory, for_shell,
+    for_shell,
     identity::{Holder, Identity},
     users::Users,
 };
@@ -83,7 +83,10 @@ pub(super) fn enrol(
     writeln!(out, "next, at the appliance as root, with this folder in place of {DEFAULT_CREDENTIALS_DIR}:")?;
     writeln!(out, "  scp -r HUB:{shown} {DEFAULT_CREDENTIALS_DIR}")?;
     writeln!(out, "and in its configuration, unless it is there already:\n")?;
-    writeln!(out, "[fleet]\nsite = \"{site}\"\nhub = \"{url}\"\ncredentials_dir = \"{DEFAULT_CREDENTIALS_DIR}\"\n")?;
+    writeln!(
+        out,
+        "[fleet]\nsite = \"{site}\"\nhub = \"{url}\"\ncredentials_dir = \"{DEFAULT_CREDENTIALS_DIR}\"\n"
+    )?;
     writeln!(out, "Then delete the key here: rm {}", for_shell(&folder.join(KEY_FILE)))?;
     if earlier > 0 {
         writeln!(out, "Once {site} connects with it, end the older: portscan hub revoke {site} --older")?;
@@ -105,7 +108,8 @@ fn check_folder(folder: &Path) -> Result<(), HubError> {
         let name = entry.map_err(unreadable)?.file_name();
         let name = name.to_str().unwrap_or_default();
         // An interrupted attempt leaves a draft.
-        if ![AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE].contains(&name.strip_suffix(".new").unwrap_or(name)) {
+        if ![AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE].contains(&name.strip_suffix(".new").unwrap_or(name))
+        {
             return Err(HubError::OtherFiles(folder.to_owned()));
         }
     }

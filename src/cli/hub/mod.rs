@@ -6,6 +6,7 @@
 //! | `enrol`, `revoke` | add and remove a site's certificates |
 //! | `authority` | signs certificates |
 //! | `identity` | the name by which the broker knows a certificate |
+//! | `serve` | the options of the hub itself |
 //! | `users` | the broker's users, one for each certificate that may connect, and what they may do |
 //! | `broker` | the broker's configuration, and its reload |
 //! | `directory` | the files of a hub's directory, and how they are written |
@@ -17,6 +18,7 @@ mod enrol;
 mod identity;
 mod init;
 mod revoke;
+mod serve;
 mod users;
 
 use std::{
@@ -26,8 +28,8 @@ use std::{
 
 use clap::{Args, Subcommand};
 
-pub use self::{enrol::EnrolArgs, init::InitArgs, revoke::RevokeArgs};
 use self::directory::HubDir;
+pub use self::{enrol::EnrolArgs, init::InitArgs, revoke::RevokeArgs, serve::ServeHubArgs};
 use super::{CliError, Terminal};
 use crate::{
     clock::{Clock, EARLIEST_SANE},
@@ -44,6 +46,8 @@ pub enum HubCommand {
     Enrol(EnrolArgs),
     /// Take a site's certificates away; a site that is connected is cut off
     Revoke(RevokeArgs),
+    /// Run the hub: copy the sites' databases, and serve them all over HTTP
+    Serve(ServeHubArgs),
 }
 
 /// Where the hub's keys are.
@@ -97,7 +101,11 @@ pub(super) enum HubError {
 
 fn known(there: &[SiteName]) -> String {
     let names: Vec<&str> = there.iter().map(SiteName::as_str).collect();
-    if names.is_empty() { "there is no site yet".to_owned() } else { format!("sites are {}", names.join(", ")) }
+    if names.is_empty() {
+        "there is no site yet".to_owned()
+    } else {
+        format!("sites are {}", names.join(", "))
+    }
 }
 
 /// Runs one of the commands and prints what it has done and what is next.
@@ -111,6 +119,8 @@ pub(super) fn hub(
         HubCommand::Init(args) => init::init(args, overrides, today(clock)?, terminal),
         HubCommand::Enrol(args) => enrol::enrol(args, overrides, today(clock)?, terminal),
         HubCommand::Revoke(args) => revoke::revoke(args, overrides, terminal),
+        // It runs for ever, with a log in place of a terminal, and is started by `app`.
+        HubCommand::Serve(_) => Ok(super::FAILED),
     }
 }
 
@@ -128,8 +138,7 @@ fn directory(args: &HubDirArgs, overrides: &Overrides) -> Result<HubDir, CliErro
         Some(dir) => dir.clone(),
         None => Config::read(overrides)?.data_dir.join("hub"),
     };
-    let absolute = std::path::absolute(&dir)
-        .map_err(|source| HubError::Unreadable { path: dir, source })?;
+    let absolute = std::path::absolute(&dir).map_err(|source| HubError::Unreadable { path: dir, source })?;
     Ok(HubDir::new(absolute))
 }
 

@@ -47,7 +47,11 @@ impl Users {
         let mut text = HEAD.to_owned();
         for identity in &self.0 {
             // Writing to a text cannot fail.
-            _ = writeln!(text, "  {{ user: \"{identity}\", permissions: {{ {} }} }}", permissions(&identity.holder));
+            _ = writeln!(
+                text,
+                "  {{ user: \"{identity}\", permissions: {{ {} }} }}",
+                permissions(&identity.holder)
+            );
         }
         text + TAIL
     }
@@ -64,7 +68,8 @@ impl Users {
 
     /// Removes a site's users, or all but its newest; returns the removed ones.
     pub(super) fn remove(&mut self, site: &SiteName, keeps_newest: bool) -> Vec<Identity> {
-        let newest = self.0.iter().rposition(|identity| identity.site() == Some(site)).filter(|_| keeps_newest);
+        let newest =
+            self.0.iter().rposition(|identity| identity.site() == Some(site)).filter(|_| keeps_newest);
         let all = std::mem::take(&mut self.0);
         let (mut kept, mut removed) = (Vec::new(), Vec::new());
         for (index, identity) in all.into_iter().enumerate() {
@@ -77,7 +82,8 @@ impl Users {
 
     /// The sites that have a certificate, each once.
     pub(super) fn sites(&self) -> Vec<SiteName> {
-        let mut sites: Vec<SiteName> = self.0.iter().filter_map(|identity| identity.site().cloned()).collect();
+        let mut sites: Vec<SiteName> =
+            self.0.iter().filter_map(|identity| identity.site().cloned()).collect();
         sites.sort();
         sites.dedup();
         sites
@@ -116,7 +122,11 @@ mod tests {
     }
 
     fn users() -> Users {
-        Users([(1, ""), (2, "a"), (3, "b"), (4, "a"), (5, "a")].map(|(serial, holder)| identity(serial, holder)).into())
+        Users(
+            [(1, ""), (2, "a"), (3, "b"), (4, "a"), (5, "a")]
+                .map(|(serial, holder)| identity(serial, holder))
+                .into(),
+        )
     }
 
     #[test]
@@ -129,7 +139,9 @@ mod tests {
 
     #[test]
     fn a_foreign_line_stops_it() {
-        for line in ["  { user: \"me\", password: \"s3cret\" }", "  { user: \"4000.a.site.portscan\" }", "x = 1"] {
+        for line in
+            ["  { user: \"me\", password: \"s3cret\" }", "  { user: \"4000.a.site.portscan\" }", "x = 1"]
+        {
             let text = users().text().replace("users = [", &format!("users = [\n{line}"));
             assert!(Users::parse(&text).unwrap_err().starts_with("line 4 "), "{line}");
         }

@@ -41,7 +41,7 @@ pub struct SiteCopy {
     clock: Arc<dyn Clock>,
     status: watch::Sender<SiteStatus>,
     config: watch::Sender<Arc<Config>>,
-    /// Held while a message is handled: a site's messages are handled one after another.
+    /// Held while a message is handled.
     known: Mutex<CopiedContext>,
 }
 
@@ -110,9 +110,12 @@ impl SiteCopy {
         self.config.subscribe()
     }
 
-    /// Handles a message of the site.
+    /// Handles a message of the site. A second one meanwhile is put off: a site sends one at a time, so it has given the
+    /// first one up, or is hostile.
     pub async fn receive(&self, message: SiteMessage) -> HubAnswer {
-        let mut known = self.known.lock().await;
+        let Ok(mut known) = self.known.try_lock() else {
+            return HubAnswer::Later("the hub still works on the message before".to_owned());
+        };
         let answer = match message {
             SiteMessage::Greeting(greeting) => self.greet(&greeting, &mut known).await,
             SiteMessage::Batch(batch) => self.apply(batch).await,

@@ -1,0 +1,249 @@
+//! The copies of all sites, each with its routes. A site that reports for the first time gets one.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use axum::Router;
+use tokio::{
+    sync::watch,
+    task::{JoinSet, spawn_blocking},
+};
+
+use super::forwarding::Forwarding;
+use crate::{
+    clock::Clock,
+    fleet::{HubAnswer, SiteName},
+    http::{self, ApplianceParts, Gate, HostAllowlist, HubSite, Token},
+    net::{
+        mdns::Advertised,
+        nats::{HubConnection, Received},
+    },
+    resolve::{Resolve, ResolveError, Resolving},
+    service::{
+        alerts::{AlertParts, Alerts},
+        feeds::Inventory,
+        fleet::{CopyError, SiteCopy},
+        health::Health,
+        import::Importer,
+        runner,
+        scanner::Scanner,
+    },
+    store::WriterThread,
+};
+
+/// The most sites of a hub: each has a database that is open.
+const SITES: usize = 1000;
+
+/// What the copies need.
+pub(super) struct CopiesEnv {
+    /// The directory of the copies.
+    pub(super) directory: PathBuf,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) connection: HubConnection,
+}
+
+/// The copies of all sites.
+#[derive(Clone)]
+pub(super) struct Copies(Arc<CopiesState>);
+
+struct CopiesState {
+    env: CopiesEnv,
+    open: Mutex<OpenCopies>,
+    /// Held while a copy is opened, so that none is opened twice.
+    opening: tokio::sync::Mutex<()>,
+    sites: watch::Sender<Arc<BTreeMap<SiteName, HubSite>>>,
+}
+
+#[derive(Default)]
+struct OpenCopies {
+    copies: BTreeMap<SiteName, Arc<SiteCopy>>,
+    threads: Vec<WriterThread>,
+    /// The messages that are being handled: at most one for each site, since a copy refuses a second one.
+    handling: JoinSet<()>,
+}
+
+impl Copies {
+    /// Opens the copies that are there.
+    pub(super) async fn open(env: CopiesEnv) -> anyhow::Result<Self> {
+        let directory = env.directory.clone();
+        let sites = watch::Sender::new(Arc::default());
+        let copies = Self(Arc::new(CopiesState {
+            env,
+            open: Mutex::default(),
+            opening: tokio::sync::Mutex::default(),
+            sites,
+        }));
+        let names = match fs::read_dir(&directory) {
+            Ok(entries) => entries.collect::<io::Result<Vec<_>>>()?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error.into()),
+        };
+        for entry in names {
+            // Other files there are not ours to judge.
+            if let Some(name) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
+                copies.add(name).await?;
+            }
+        }
+        Ok(copies)
+    }
+
+    /// Returns the sites, and every change of the set.
+    pub(super) fn sites(&self) -> watch::Receiver<Arc<BTreeMap<SiteName, HubSite>>> {
+        self.0.sites.subscribe()
+    }
+
+    /// Handles a message in a task of its own, so that one site's disk work delays no other site.
+    pub(super) fn handle(&self, received: Received) {
+        let copies = self.clone();
+        let handling = async move {
+            let answer = copies.answer(&received.site, received.message).await;
+            received.answering.answer_site(&answer).await;
+        };
+        let mut open = self.lock();
+        while open.handling.try_join_next().is_some() {}
+        open.handling.spawn(handling);
+    }
+
+    async fn answer(
+        &self,
+        site: &SiteName,
+        message: Result<crate::fleet::SiteMessage, crate::fleet::MessageError>,
+    ) -> HubAnswer {
+        let message = match message {
+            Ok(message) => message,
+            Err(error) => return HubAnswer::Refused(error.to_string()),
+        };
+        let known = self.lock().copies.get(site).cloned();
+        let copy = match known {
+            Some(copy) => copy,
+            None => match self.add(site.clone()).await {
+                Ok(copy) => copy,
+                Err(error) => {
+                    tracing::warn!(%site, %error, "no copy of a site can be opened");
+                    return HubAnswer::Later(error.to_string());
+                }
+            },
+        };
+        let answer = copy.receive(message).await;
+        if let HubAnswer::Refused(reason) = &answer {
+            tracing::warn!(%site, %reason, "a site's data are refused");
+        }
+        answer
+    }
+
+    /// Marks the sites that were not heard for a while.
+    pub(super) fn notice_silence(&self) {
+        self.lock().copies.values().for_each(|copy| copy.notice_silence());
+    }
+
+    /// Closes all copies: on return all that is acknowledged is on the disk.
+    pub(super) async fn close(self) {
+        let OpenCopies { copies, threads, mut handling } = std::mem::take(&mut *self.lock());
+        handling.shutdown().await;
+        self.0.sites.send_replace(Arc::default());
+        drop(copies);
+        let joining = spawn_blocking(move || {
+            for thread in threads {
+                if let Err(error) = thread.join() {
+                    tracing::error!(%error, "failed to write to a copy while stopping");
+                }
+            }
+        });
+        let _ = joining.await;
+    }
+
+    async fn add(&self, site: SiteName) -> Result<Arc<SiteCopy>, AddError> {
+        let _opening = self.0.opening.lock().await;
+        if let Some(copy) = self.lock().copies.get(&site) {
+            return Ok(Arc::clone(copy));
+        }
+        if self.lock().copies.len() >= SITES {
+            return Err(AddError::TooMany);
+        }
+        let (directory, clock) = (self.0.env.directory.clone(), Arc::clone(&self.0.env.clock));
+        let name = site.clone();
+        let opened = spawn_blocking(move || SiteCopy::open(name, &directory, clock)).await;
+        let (copy, thread) = opened.map_err(|_| AddError::Stopping)??;
+        let copy = Arc::new(copy);
+        let connection = self.0.env.connection.clone();
+        let served = HubSite {
+            status: copy.status(),
+            router: routes(&copy, &self.0.env)?,
+            forward: Arc::new(Forwarding { site: site.clone(), connection }),
+        };
+        {
+            let mut open = self.lock();
+            open.copies.insert(site.clone(), Arc::clone(&copy));
+            open.threads.push(thread);
+        }
+        self.0.sites.send_modify(|sites| {
+            Arc::make_mut(sites).insert(site, served);
+        });
+        Ok(copy)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, OpenCopies> {
+        self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum AddError {
+    #[error("the hub has {SITES} sites already")]
+    TooMany,
+    #[error("the hub is stopping")]
+    Stopping,
+    #[error(transparent)]
+    Copy(#[from] CopyError),
+    #[error("this machine gives no random numbers: {0}")]
+    Random(#[from] io::Error),
+}
+
+/// The routes of an appliance over a copy. Nothing is probed, and no token authorises a change.
+fn routes(copy: &SiteCopy, env: &CopiesEnv) -> Result<Router, AddError> {
+    let (store, config, clock) = (copy.store().clone(), copy.config(), Arc::clone(&env.clock));
+    let resolver: Arc<dyn Resolve> = Arc::new(NoNames);
+    let (runs, _) = runner::runs();
+    let alerts = Alerts::new(AlertParts {
+        store: store.clone(),
+        config: config.clone(),
+        resolver: Arc::clone(&resolver),
+        clock: Arc::clone(&clock),
+        hostname: None,
+        runs: runs.clone(),
+    });
+    let allowlist = HostAllowlist::new(None, config.clone());
+    let gate = Gate::new(Token::ephemeral()?, allowlist.clone(), config.clone(), Arc::clone(&clock));
+    let importer = Importer::new(store.clone(), Arc::clone(&clock), &env.directory);
+    Ok(http::router(ApplianceParts {
+        alerts,
+        config,
+        allowlist,
+        gate,
+        advertised: watch::channel(Advertised::default()).1,
+        store,
+        scanner: Scanner::stopped(),
+        resolver,
+        inventory: watch::channel(Inventory::default()).1,
+        // The hub tells the site's own health with its state.
+        health: watch::channel(Health::default()).1,
+        diagnose: Arc::new(Vec::new),
+        importer,
+        runs,
+        clock,
+        limits: http::ServerLimits::default(),
+    }))
+}
+
+/// Resolves nothing: a hub asks no name server for its clients.
+struct NoNames;
+
+impl Resolve for NoNames {
+    fn resolve<'a>(&'a self, name: &'a str) -> Resolving<'a> {
+        Box::pin(async move { Err(ResolveError::Unknown(name.to_owned())) })
+    }
+}
