@@ -68,6 +68,8 @@ async fn serve(
     connection: SiteConnection,
 ) -> Result<std::convert::Infallible, BrokerError> {
     let mut requests = connection.requests().await?;
+    // A broker that is there is no news.
+    connection.wait_until_connected().await;
     let uplink = Uplink::new(UplinkParts {
         store: parts.store.clone(),
         link: Arc::new(connection),

@@ -37,6 +37,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Between two questions whether the broker is still there. Home routers forget a connection after some minutes.
 const PING: Duration = Duration::from_secs(30);
 
+/// Between two looks whether the first connection is there.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// Messages that wait to be taken; the client drops more, and their senders repeat them. A site sends one at a time.
 const QUEUE: usize = 256;
 
@@ -179,6 +182,17 @@ impl SiteConnection {
     pub async fn open(access: &BrokerAccess, site: SiteName) -> Result<Self, BrokerError> {
         let (client, report) = connect(access, subjects::inbox_of_site(&site)).await?;
         Ok(Self { client, site, report })
+    }
+
+    /// Waits until the broker is connected, or for as long as that usually takes at most.
+    pub async fn wait_until_connected(&self) {
+        // The client tells it by an event alone, which one that is already connected does not repeat.
+        let connected = async {
+            while self.client.connection_state() != State::Connected {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let _ = tokio::time::timeout(CONNECTING, connected).await;
     }
 
     /// Returns the requests of the hub's clients.

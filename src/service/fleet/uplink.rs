@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::{
     select,
     sync::watch,
-    time::{Instant, MissedTickBehavior, interval, sleep},
+    time::{Instant, sleep, sleep_until},
 };
 
 use crate::{
@@ -15,9 +15,12 @@ use crate::{
     store::{OutgoingState, Store, StoreError},
 };
 
-/// Between two readings of the database. Each that finds something costs a commit, so not after every commit; and what
-/// changed is still seen at the hub within half a minute.
+/// Between two readings of the database. Each that finds something costs a commit, so not after every commit.
 const ROUNDS: Duration = Duration::from_secs(30);
+
+/// The same after a change event, which a person at the hub waits for. Ports of one device come in one commit, those of
+/// others up to ten seconds later.
+const HURRIED: Duration = Duration::from_secs(3);
 
 /// After so long without another message the site says that it is alive.
 const ALIVE: Duration = Duration::from_secs(20);
@@ -104,22 +107,25 @@ impl Uplink {
         let mut position = self.begin().await?;
         self.send_context().await?;
         tracing::info!(copies_all = position.replaces_all, "the hub takes this appliance's data");
-        let (mut rounds, mut last) = (interval(ROUNDS), Instant::now());
-        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut events = self.0.store.latest_event();
+        events.mark_unchanged();
+        let (mut round, mut last) = (Instant::now(), Instant::now());
         loop {
             select! {
-                _ = rounds.tick() => {
+                () = sleep_until(round) => {
                     if position.replaces_all || self.0.store.has_outgoing().await? {
                         self.send_round(&mut position).await?;
                         last = Instant::now();
                     }
+                    round = Instant::now() + ROUNDS;
                     // Only now: a hub that greets and then fails must not be asked every two seconds.
                     *pause = PAUSE;
                     self.notify(Vec::new());
                 }
+                Ok(()) = events.changed() => round = round.min(Instant::now() + HURRIED),
                 Ok(()) = self.0.config.changed() => self.send_context().await?,
                 Ok(()) = self.0.health.changed() => self.send_context().await?,
-                () = tokio::time::sleep_until(last + ALIVE) => {
+                () = sleep_until(last + ALIVE) => {
                     self.ask(SiteMessage::Alive).await?;
                     last = Instant::now();
                 }
