@@ -31,7 +31,10 @@ pub(super) enum Reload {
 /// # Errors
 /// The directory's path has characters that mean something else in the file.
 pub(super) fn config(dir: &HubDir, listen: SocketAddr) -> Result<String, HubError> {
-    let path = dir.path().to_str().filter(|path| !path.contains(['"', '\\', '$']) && !path.contains(char::is_control));
+    let path = dir
+        .path()
+        .to_str()
+        .filter(|path| !path.contains(['"', '\\', '$']) && !path.contains(char::is_control));
     let path = path.ok_or_else(|| HubError::Path(dir.path().to_owned()))?;
     Ok(format!(
         "\

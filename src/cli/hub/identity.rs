@@ -90,7 +90,9 @@ mod tests {
 
     #[test]
     fn an_identity_is_read_as_it_was_written() {
-        for holder in [Holder::Hub, Holder::Site("hub".parse().unwrap()), Holder::Site("house-3".parse().unwrap())] {
+        for holder in
+            [Holder::Hub, Holder::Site("hub".parse().unwrap()), Holder::Site("house-3".parse().unwrap())]
+        {
             let identity = Identity::generate(holder).unwrap();
             assert_eq!(Identity::parse(&identity.to_string()), Some(identity));
         }

@@ -8,11 +8,9 @@ use jiff::civil::Date;
 use super::{
     HubDirArgs, HubError,
     authority::Authority,
-    broker,
-    directory::{
-        AUTHORITY, AUTHORITY_KEY, BROKER, BROKER_CONFIG, BROKER_KEY, HUB, HUB_KEY, URL, USERS,
-    },
-    directory, for_shell,
+    broker, directory,
+    directory::{AUTHORITY, AUTHORITY_KEY, BROKER, BROKER_CONFIG, BROKER_KEY, HUB, HUB_KEY, URL, USERS},
+    for_shell,
     identity::{Holder, Identity},
     users::Users,
 };
@@ -57,12 +55,12 @@ pub(super) fn init(
     names.extend(LOCAL.map(str::to_owned));
     let dir = directory(&args.dir, overrides)?;
     let broker_config = broker::config(&dir, args.bind)?;
+    dir.make()?;
+    let _lock = dir.lock()?;
     let found = dir.found();
     if !found.is_empty() {
         return Err(HubError::Exists { dir: dir.path().to_owned(), found }.into());
     }
-    dir.make()?;
-    let _lock = dir.lock()?;
     let (authority, own) = Authority::generate(today)?;
     let broker = authority.issue_broker(&names, today)?;
     let identity = Identity::generate(Holder::Hub).map_err(HubError::from)?;
@@ -83,7 +81,11 @@ pub(super) fn init(
         dir.write(name, text)?;
     }
     let shown = for_shell(dir.path());
-    writeln!(terminal.out, "made {}, with the fleet's authority and the broker's configuration", dir.path().display())?;
+    writeln!(
+        terminal.out,
+        "made {}, with the fleet's authority and the broker's configuration",
+        dir.path().display()
+    )?;
     writeln!(terminal.out, "next:\n  nats-server -c {}", for_shell(&dir.file(BROKER_CONFIG)))?;
     writeln!(terminal.out, "  portscan hub enrol SITE --dir {shown}")?;
     terminal.out.flush()?;
@@ -106,6 +108,7 @@ fn host(text: &str) -> Result<String, HubError> {
 }
 
 fn url(host: &str, port: u16) -> Result<HubUrl, HubError> {
-    let host_and_port = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    let host_and_port =
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     format!("tls://{host_and_port}").parse().map_err(|_| HubError::Name(host.to_owned()))
 }

@@ -17,6 +17,8 @@ mod enrol;
 mod identity;
 mod init;
 mod revoke;
+#[cfg(test)]
+mod tests;
 mod users;
 
 use std::{
@@ -26,8 +28,8 @@ use std::{
 
 use clap::{Args, Subcommand};
 
-pub use self::{enrol::EnrolArgs, init::InitArgs, revoke::RevokeArgs};
 use self::directory::HubDir;
+pub use self::{enrol::EnrolArgs, init::InitArgs, revoke::RevokeArgs};
 use super::{CliError, Terminal};
 use crate::{
     clock::{Clock, EARLIEST_SANE},
@@ -97,7 +99,11 @@ pub(super) enum HubError {
 
 fn known(there: &[SiteName]) -> String {
     let names: Vec<&str> = there.iter().map(SiteName::as_str).collect();
-    if names.is_empty() { "there is no site yet".to_owned() } else { format!("sites are {}", names.join(", ")) }
+    if names.is_empty() {
+        "there is no site yet".to_owned()
+    } else {
+        format!("sites are {}", names.join(", "))
+    }
 }
 
 /// Runs one of the commands and prints what it has done and what is next.
@@ -128,8 +134,7 @@ fn directory(args: &HubDirArgs, overrides: &Overrides) -> Result<HubDir, CliErro
         Some(dir) => dir.clone(),
         None => Config::read(overrides)?.data_dir.join("hub"),
     };
-    let absolute = std::path::absolute(&dir)
-        .map_err(|source| HubError::Unreadable { path: dir, source })?;
+    let absolute = std::path::absolute(&dir).map_err(|source| HubError::Unreadable { path: dir, source })?;
     Ok(HubDir::new(absolute))
 }
 

@@ -2,11 +2,7 @@
 
 use clap::Args;
 
-use super::{
-    HubDirArgs, HubError, broker, directory,
-    directory::USERS,
-    users::Users,
-};
+use super::{HubDirArgs, HubError, broker, directory, directory::USERS, users::Users};
 use crate::{
     cli::{CliError, DONE, Terminal},
     config::Overrides,

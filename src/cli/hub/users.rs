@@ -47,7 +47,11 @@ impl Users {
         let mut text = HEAD.to_owned();
         for identity in &self.0 {
             // Writing to a text cannot fail.
-            _ = writeln!(text, "  {{ user: \"{identity}\", permissions: {{ {} }} }}", permissions(&identity.holder));
+            _ = writeln!(
+                text,
+                "  {{ user: \"{identity}\", permissions: {{ {} }} }}",
+                permissions(&identity.holder)
+            );
         }
         text + TAIL
     }
@@ -64,7 +68,8 @@ impl Users {
 
     /// Removes a site's users, or all but its newest; returns the removed ones.
     pub(super) fn remove(&mut self, site: &SiteName, keeps_newest: bool) -> Vec<Identity> {
-        let newest = self.0.iter().rposition(|identity| identity.site() == Some(site)).filter(|_| keeps_newest);
+        let newest =
+            self.0.iter().rposition(|identity| identity.site() == Some(site)).filter(|_| keeps_newest);
         let all = std::mem::take(&mut self.0);
         let (mut kept, mut removed) = (Vec::new(), Vec::new());
         for (index, identity) in all.into_iter().enumerate() {
@@ -77,7 +82,8 @@ impl Users {
 
     /// The sites that have a certificate, each once.
     pub(super) fn sites(&self) -> Vec<SiteName> {
-        let mut sites: Vec<SiteName> = self.0.iter().filter_map(|identity| identity.site().cloned()).collect();
+        let mut sites: Vec<SiteName> =
+            self.0.iter().filter_map(|identity| identity.site().cloned()).collect();
         sites.sort();
         sites.dedup();
         sites
@@ -87,7 +93,6 @@ impl Users {
 /// What a holder may do; all else is refused. A site may answer a request of the hub's once, within the time that the hub
 /// waits for it at most.
 fn permissions(holder: &Holder) -> String {
-    let inbox_of = subjects::inbox_of_site;
     match holder {
         Holder::Hub => format!(
             "publish: {{ allow: [\"{}\", \"{}\"] }}, subscribe: {{ allow: [\"{}\", \"{}.>\"] }}",
@@ -101,7 +106,7 @@ fn permissions(holder: &Holder) -> String {
              allow_responses: {{ max: 1, expires: \"2m\" }}",
             subjects::to_hub(site),
             subjects::to_site(site),
-            inbox_of(site),
+            subjects::inbox_of_site(site),
         ),
     }
 }
@@ -116,12 +121,22 @@ mod tests {
     }
 
     fn users() -> Users {
-        Users([(1, ""), (2, "a"), (3, "b"), (4, "a"), (5, "a")].map(|(serial, holder)| identity(serial, holder)).into())
+        Users(
+            [(1, ""), (2, "a"), (3, "b"), (4, "a"), (5, "a")]
+                .map(|(serial, holder)| identity(serial, holder))
+                .into(),
+        )
     }
 
     #[test]
     fn the_file_is_read_as_it_was_written() {
         insta::assert_snapshot!(Users(vec![identity(1, ""), identity(2, "house-3")]).text(), @r#"
+        # Which certificates may connect, and to which subjects. `portscan hub enrol` and `portscan hub revoke` write this file
+        # whole; what else is added here stops them. After each change the broker reads it again (SIGHUP).
+        users = [
+          { user: "4000000000000001.hub.portscan", permissions: { publish: { allow: ["ps.down.*", "_INBOX.site.*.>"] }, subscribe: { allow: ["ps.up.*", "_INBOX.hub.>"] } } }
+          { user: "4000000000000002.house-3.site.portscan", permissions: { publish: { allow: ["ps.up.house-3"] }, subscribe: { allow: ["ps.down.house-3", "_INBOX.site.house-3.>"] }, allow_responses: { max: 1, expires: "2m" } } }
+        ]
         "#);
         assert_eq!(Users::parse(&users().text()), Ok(users()));
         assert_eq!(Users::parse(&users().text().replace("publish", "subscribe")), Ok(users()));
@@ -129,7 +144,9 @@ mod tests {
 
     #[test]
     fn a_foreign_line_stops_it() {
-        for line in ["  { user: \"me\", password: \"s3cret\" }", "  { user: \"4000.a.site.portscan\" }", "x = 1"] {
+        for line in
+            ["  { user: \"me\", password: \"s3cret\" }", "  { user: \"4000.a.site.portscan\" }", "x = 1"]
+        {
             let text = users().text().replace("users = [", &format!("users = [\n{line}"));
             assert!(Users::parse(&text).unwrap_err().starts_with("line 4 "), "{line}");
         }
