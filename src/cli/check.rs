@@ -6,6 +6,7 @@ use std::{
 };
 
 use clap::Args;
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 
 use super::{
     CliError, CommandEnv, DONE, FAILED, LONGEST_WARNING, Terminal,
@@ -19,11 +20,14 @@ use crate::{
     http::{self, BindError, Token, TokenError},
     model::one_line,
     store,
-    tls::read_authorities,
+    tls::{client_credentials, read_authorities},
 };
 
 /// The directory of the credentials that a unit loads (`LoadCredential=`), for as long as the unit runs.
 const CREDENTIALS: &str = "/run/credentials";
+
+/// How long before its end a site's certificate is reported: there is a journey to some sites.
+const ENDS_SOON: SignedDuration = SignedDuration::from_hours(90 * 24);
 
 /// The most reports in the spool that are checked.
 const MOST_REPORTS: usize = 1024;
@@ -47,7 +51,7 @@ pub(super) async fn check_config(
     let config = Config::read(overrides)?;
     let client = HttpClient::new(world.resolver.clone());
     let service = ServiceUser::find(args.user.as_deref(), &config.data_dir)?;
-    let mut machine = machine(&config, &client).await?;
+    let mut machine = machine(&config, &client, world.clock.wall()).await?;
     if let Some(service) = &service {
         let file = overrides.config.as_deref().unwrap_or(Path::new(config::DEFAULT_PATH));
         let closed = closed_to(service, &config, file);
@@ -72,7 +76,7 @@ pub(super) async fn check_config(
 }
 
 /// Reads the state of the machine that the configuration is compared with.
-async fn machine(config: &Config, client: &HttpClient) -> io::Result<Machine> {
+async fn machine(config: &Config, client: &HttpClient, now: Timestamp) -> io::Result<Machine> {
     let is_missing = !config.data_dir.exists();
     let mut machine = Machine {
         data_dir: is_missing
@@ -90,6 +94,7 @@ async fn machine(config: &Config, client: &HttpClient) -> io::Result<Machine> {
         open_token: http::open_token(&config.data_dir, config.auth_token_file.as_deref()),
         ..Machine::default()
     };
+    (machine.credentials, machine.ending_credentials) = unusable_credentials(config, now);
     // Binds all at once, as the server does: two addresses may conflict.
     let bound: Vec<_> = http::bind_each(&config.listen).collect();
     for (address, bound) in &bound {
@@ -115,6 +120,35 @@ fn unusable_token(config: &Config) -> Option<TokenError> {
         return None;
     }
     Token::load(&config.data_dir, Some(given)).err()
+}
+
+/// Returns why the fleet's credentials cannot be used, or that they end, if so.
+fn unusable_credentials(config: &Config, now: Timestamp) -> (Option<String>, Option<String>) {
+    // Those of a unit exist only while it runs.
+    let is_to_come = |dir: &Path| dir.starts_with(CREDENTIALS) && !dir.exists();
+    let Some(fleet) = config.fleet.as_ref().filter(|fleet| !is_to_come(&fleet.credentials_dir)) else {
+        return (None, None);
+    };
+    match client_credentials(&fleet.authority_file(), &fleet.certificate_file(), &fleet.key_file()) {
+        Err(error) => {
+            let mend = "put what `portscan hub enrol` has made there";
+            (Some(format!("{error}; {mend}, or mend the path")), None)
+        }
+        Ok(credentials)
+            if credentials.not_after < now.saturating_add(ENDS_SOON).unwrap_or(Timestamp::MAX) =>
+        {
+            let end = credentials.not_after.to_zoned(TimeZone::UTC).date();
+            let verb = if credentials.not_after < now { "has ended" } else { "ends" };
+            let site = &fleet.site;
+            (
+                None,
+                Some(format!(
+                    "the certificate {verb} on {end}; make another: portscan hub enrol {site}, at the hub"
+                )),
+            )
+        }
+        Ok(_) => (None, None),
+    }
 }
 
 /// Returns why the secrets of alert channels cannot be used, where that is so.
@@ -204,6 +238,18 @@ fn closed_to(service: &ServiceUser, config: &Config, file: &Path) -> Vec<String>
             )
         });
     }
+    if let Some(fleet) = config.fleet.as_ref().filter(|fleet| !fleet.credentials_dir.starts_with(CREDENTIALS))
+    {
+        for file in [fleet.authority_file(), fleet.certificate_file(), fleet.key_file()] {
+            look("fleet.credentials_dir:", &file, FileAccess::Read, &|path| {
+                let name = file.file_name().unwrap_or_default().to_string_lossy();
+                format!(
+                    "Under systemd, write LoadCredential={name}:{path} in the unit, for all three files, and \
+                     credentials_dir = \"{CREDENTIALS}/portscan.service\" here{name_user}"
+                )
+            });
+        }
+    }
     let owner = service.as_owner();
     let give = |path: &str| format!("Give it to that user: sudo chown {owner} {path}{name_user}");
     look("data_dir", &config.data_dir, FileAccess::Write, &give);
@@ -250,13 +296,13 @@ mod tests {
             ..Config::default()
         };
         let client = HttpClient::new(Arc::new(SystemResolver::default()));
-        let found = machine(&config, &client).await.unwrap();
+        let found = machine(&config, &client, Timestamp::UNIX_EPOCH).await.unwrap();
         assert!(matches!(&found.unbound[..], [reason] if reason.contains(&taken.to_string())), "{found:?}");
         assert!(found.token.is_some_and(|reason| reason.contains("holds no token")));
 
         config.listen.remove(0);
         fs::write(&token, "long-enough-to-be-a-token").unwrap();
-        let found = machine(&config, &client).await.unwrap();
+        let found = machine(&config, &client, Timestamp::UNIX_EPOCH).await.unwrap();
         assert_eq!((found.unbound.len(), found.token, found.data_dir), (0, None, None));
     }
 }

@@ -422,6 +422,8 @@ fn check_reports_what_the_machine_lacks() {
         spool: Some("Read-only file system".to_owned()),
         token: Some("/run/token holds no token".to_owned()),
         secrets: vec!["channel phone: token_file /run/ntfy: No such file or directory".to_owned()],
+        credentials: Some("/etc/portscan/fleet/site.key: No such file or directory".to_owned()),
+        ending_credentials: Some("the certificate ends on 2026-12-24".to_owned()),
         closed: vec!["spool /srv/reports is closed to portscan (uid 998)".to_owned()],
         maybe_closed: vec!["the configuration file may be closed".to_owned()],
         open_token: Some("the token is open to every user".to_owned()),
@@ -437,6 +439,8 @@ fn check_reports_what_the_machine_lacks() {
     error: spool /srv/reports cannot be written to (Read-only file system): what was imported is moved within it; give it to the user that portscan runs as
     error: auth.token_file: /run/token holds no token
     error: channel phone: token_file /run/ntfy: No such file or directory
+    error: fleet.credentials_dir: /etc/portscan/fleet/site.key: No such file or directory
+    warning: fleet.credentials_dir: the certificate ends on 2026-12-24
     error: spool /srv/reports is closed to portscan (uid 998)
     warning: the configuration file may be closed
     warning: the token is open to every user

@@ -72,11 +72,12 @@ impl HubDir {
 
     /// Keeps others of these commands from changing the directory until the answer is dropped.
     pub(super) fn lock(&self) -> Result<Flock<File>, HubError> {
-        let missing = |_| HubError::NoHub { dir: self.0.clone(), file: BROKER_CONFIG };
-        let directory = File::open(&self.0).map_err(missing)?;
-        Flock::lock(directory, FlockArg::LockExclusive).map_err(|(_, errno): (_, Errno)| {
-            HubError::Unreadable { path: self.0.clone(), source: errno.into() }
-        })
+        let failed = |source: io::Error| match source.kind() {
+            io::ErrorKind::NotFound => HubError::NoHub { dir: self.0.clone(), file: AUTHORITY_KEY },
+            _ => HubError::Unreadable { path: self.0.clone(), source },
+        };
+        let directory = File::open(&self.0).map_err(failed)?;
+        Flock::lock(directory, FlockArg::LockExclusive).map_err(|(_, errno): (_, Errno)| failed(errno.into()))
     }
 
     /// Reads one of the files.

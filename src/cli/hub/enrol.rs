@@ -23,6 +23,12 @@ use crate::{
     fleet::SiteName,
 };
 
+/// What gives the service's user, which exists only while it runs, the files that root alone may read.
+const DROP_IN: &str = "/usr/share/portscan/fleet.conf";
+
+/// Where it gives them.
+const UNIT_CREDENTIALS: &str = "/run/credentials/portscan.service";
+
 /// Which site.
 #[derive(Args, Debug, Clone, PartialEq)]
 #[command(
@@ -61,13 +67,15 @@ pub(super) fn enrol(
     let issued = authority.issue_client(&identity, today)?;
     let serial = identity.serial_text();
     users.add(identity);
-    let folder = args.out.clone().unwrap_or_else(|| dir.file("sites")).join(site.as_str());
+    let around = args.out.clone().unwrap_or_else(|| dir.file("sites"));
+    let folder = around.join(site.as_str());
     let files = [
         (AUTHORITY_FILE, &certificate_of_authority),
         (CERTIFICATE_FILE, &issued.certificate),
         (KEY_FILE, &issued.key),
     ];
     check_folder(&folder)?;
+    make_private_dir(&around)?;
     make_private_dir(&folder)?;
     for (name, text) in files {
         write_private(&folder.join(name), text, dir.path())?;
@@ -79,17 +87,28 @@ pub(super) fn enrol(
     let out = &mut terminal.out;
     writeln!(out, "enrolled {site}: certificate {serial}, in {}", folder.display())?;
     writeln!(out, "{}", reload.told())?;
-    let shown = for_shell(&folder);
-    writeln!(out, "next, at the appliance as root, with this folder in place of {DEFAULT_CREDENTIALS_DIR}:")?;
-    writeln!(out, "  scp -r HUB:{shown} {DEFAULT_CREDENTIALS_DIR}")?;
-    writeln!(out, "and in its configuration, unless it is there already:\n")?;
     writeln!(
         out,
-        "[fleet]\nsite = \"{site}\"\nhub = \"{url}\"\ncredentials_dir = \"{DEFAULT_CREDENTIALS_DIR}\"\n"
+        "next:\n  copy this folder to the appliance as {DEFAULT_CREDENTIALS_DIR}, for root alone, and delete its key here: \
+         rm {}",
+        for_shell(&folder.join(KEY_FILE))
     )?;
-    writeln!(out, "Then delete the key here: rm {}", for_shell(&folder.join(KEY_FILE)))?;
     if earlier > 0 {
-        writeln!(out, "Once {site} connects with it, end the older: portscan hub revoke {site} --older")?;
+        writeln!(
+            out,
+            "  restart the appliance; once {site} is connected again: portscan hub revoke {site} --older"
+        )?;
+    } else {
+        writeln!(
+            out,
+            "  let the service read it: install -D -m 644 -t /etc/systemd/system/portscan.service.d {DROP_IN}; systemctl \
+             daemon-reload\n  write this into the appliance's configuration (without systemd, credentials_dir is the \
+             folder), and restart it:\n"
+        )?;
+        write!(
+            out,
+            "[fleet]\nsite = \"{site}\"\nhub = \"{url}\"\ncredentials_dir = \"{UNIT_CREDENTIALS}\"\n"
+        )?;
     }
     out.flush()?;
     Ok(DONE)

@@ -55,12 +55,12 @@ pub(super) fn init(
     names.extend(LOCAL.map(str::to_owned));
     let dir = directory(&args.dir, overrides)?;
     let broker_config = broker::config(&dir, args.bind)?;
+    dir.make()?;
+    let _lock = dir.lock()?;
     let found = dir.found();
     if !found.is_empty() {
         return Err(HubError::Exists { dir: dir.path().to_owned(), found }.into());
     }
-    dir.make()?;
-    let _lock = dir.lock()?;
     let (authority, own) = Authority::generate(today)?;
     let broker = authority.issue_broker(&names, today)?;
     let identity = Identity::generate(Holder::Hub).map_err(HubError::from)?;

@@ -19,6 +19,8 @@ mod identity;
 mod init;
 mod revoke;
 mod serve;
+#[cfg(test)]
+mod tests;
 mod users;
 
 use std::{

@@ -93,7 +93,6 @@ impl Users {
 /// What a holder may do; all else is refused. A site may answer a request of the hub's once, within the time that the hub
 /// waits for it at most.
 fn permissions(holder: &Holder) -> String {
-    let inbox_of = subjects::inbox_of_site;
     match holder {
         Holder::Hub => format!(
             "publish: {{ allow: [\"{}\", \"{}\"] }}, subscribe: {{ allow: [\"{}\", \"{}.>\"] }}",
@@ -107,7 +106,7 @@ fn permissions(holder: &Holder) -> String {
              allow_responses: {{ max: 1, expires: \"2m\" }}",
             subjects::to_hub(site),
             subjects::to_site(site),
-            inbox_of(site),
+            subjects::inbox_of_site(site),
         ),
     }
 }
@@ -132,6 +131,12 @@ mod tests {
     #[test]
     fn the_file_is_read_as_it_was_written() {
         insta::assert_snapshot!(Users(vec![identity(1, ""), identity(2, "house-3")]).text(), @r#"
+        # Which certificates may connect, and to which subjects. `portscan hub enrol` and `portscan hub revoke` write this file
+        # whole; what else is added here stops them. After each change the broker reads it again (SIGHUP).
+        users = [
+          { user: "4000000000000001.hub.portscan", permissions: { publish: { allow: ["ps.down.*", "_INBOX.site.*.>"] }, subscribe: { allow: ["ps.up.*", "_INBOX.hub.>"] } } }
+          { user: "4000000000000002.house-3.site.portscan", permissions: { publish: { allow: ["ps.up.house-3"] }, subscribe: { allow: ["ps.down.house-3", "_INBOX.site.house-3.>"] }, allow_responses: { max: 1, expires: "2m" } } }
+        ]
         "#);
         assert_eq!(Users::parse(&users().text()), Ok(users()));
         assert_eq!(Users::parse(&users().text().replace("publish", "subscribe")), Ok(users()));

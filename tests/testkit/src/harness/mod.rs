@@ -38,6 +38,7 @@ pub mod http_server;
 pub mod liar;
 pub mod miniupnpd;
 pub mod mosquitto;
+pub mod nats;
 pub mod nginx;
 pub mod pi;
 pub mod postfix;
