@@ -8,11 +8,7 @@ use axum::{
 use hyper::{Method, StatusCode};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::{
-    Hub, HubSite,
-    selection::Selection,
-    site::{self, Read},
-};
+use super::{Hub, HubSite, read::Read, selection::Selection, site};
 use crate::{
     fleet::SiteName,
     http::{answer::Refusal, sender::Sender},

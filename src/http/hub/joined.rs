@@ -20,7 +20,7 @@ use hyper::{
 };
 use serde_json::Value;
 
-use super::{Hub, HubSite, selection::Selection, site::Read, splice::Splice};
+use super::{Hub, HubSite, read::Read, selection::Selection, splice::Splice};
 use crate::{
     fleet::SiteName,
     http::{answer::Refusal, rows::PIECE, v1::is_change_id},

@@ -14,8 +14,8 @@ use hyper::{Method, StatusCode};
 use super::{
     Hub, HubSite,
     exposition::{Joined, SitePage},
+    read::Read,
     selection::Selection,
-    site::Read,
 };
 use crate::{
     fleet::{SiteName, SiteState},

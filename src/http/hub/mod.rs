@@ -9,6 +9,7 @@
 //! | `joined` | the lists of all sites as one |
 //! | `splice` | adds the site's name to each element of a list, as it passes |
 //! | `overview` | /v1/sites |
+//! | `read` | has a site's copy answer |
 //! | `metrics`, `exposition` | the metrics of all sites as one page |
 //!
 //! A site's answers come from the routes of an appliance over the hub's copy of its database, called within the
@@ -20,6 +21,7 @@ mod forward;
 mod joined;
 mod metrics;
 mod overview;
+mod read;
 mod selection;
 mod site;
 mod splice;

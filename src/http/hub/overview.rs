@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Hub, HubSite, selection::Selection, site::Read};
+use super::{Hub, HubSite, read::Read, selection::Selection};
 use crate::{
     clock::Clock,
     fleet::{SiteName, SiteState, SiteStatus},

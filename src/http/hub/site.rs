@@ -1,52 +1,46 @@
 //! One site: its copy's answers, and what only the site itself can do.
 
-use std::convert::Infallible;
-
 use axum::{
-    Router,
     body::{Body, to_bytes},
     extract::Request,
     response::{IntoResponse, Response},
 };
 use hyper::{
-    Method, StatusCode, Uri,
-    header::{self, HeaderMap, HeaderValue},
-    http::Extensions,
+    Method, StatusCode,
+    header::{self, HeaderValue},
 };
 use serde_json::Value;
-use tower::ServiceExt;
 
-use super::{Hub, HubSite, forward, metrics, no_such_site};
+use super::{
+    Hub, HubSite, forward, metrics, no_such_site,
+    read::{Read, WHOLE_MAX},
+};
 use crate::{
     fleet::{SiteName, SiteStatus},
     http::{
-        admission::Client,
         answer::{Refusal, json},
-        conversation::ExtendedTimeout,
         dashboard,
         sender::Sender,
     },
 };
 
-/// The most bytes of an answer that is changed as a whole: the page and the health have some 10 KB.
-const WHOLE_MAX: usize = 256 * 1024;
-
 /// Serves `/sites/NAME/...`.
 pub(super) async fn serve(hub: &Hub, sender: Sender, request: Request) -> Result<Response, Refusal> {
     let uri = request.uri();
     let below = uri.path().strip_prefix("/sites/").unwrap_or_default();
-    let Some((name, _)) = below.split_once('/') else {
+    let sites = hub.sites();
+    let (segment, rest) = below.split_once('/').map_or((below, None), |(name, rest)| (name, Some(rest)));
+    let name: SiteName = segment.parse().map_err(|_| no_such_site())?;
+    let site = sites.get(&name).ok_or_else(no_such_site)?;
+    if rest.is_none() {
         // Without the slash the page's URLs would leave the site.
-        let name: SiteName = below.parse().map_err(|_| no_such_site())?;
         let target = HeaderValue::from_str(&format!("{name}/")).map_err(|_| no_such_site())?;
         return Ok((StatusCode::PERMANENT_REDIRECT, [(header::LOCATION, target)]).into_response());
-    };
-    let name: SiteName = name.parse().map_err(|_| no_such_site())?;
-    let site = hub.sites().get(&name).cloned().ok_or_else(no_such_site)?;
+    }
     let path = uri.path_and_query().map_or("/", |target| target.as_str());
     let start = "/sites/".len() + name.as_str().len();
     let target = path.get(start..).unwrap_or("/").to_owned();
-    serve_at(hub, (&name, &site), &target, sender, request).await
+    serve_at(hub, (&name, site), &target, sender, request).await
 }
 
 /// Serves a request for this path and query of a site.
@@ -86,59 +80,6 @@ fn only_there(path: &str) -> Option<&'static str> {
         ["v1", "doctor"] => Some("the hub cannot judge the site's machine"),
         ["v1", "backup"] => Some("the hub's copy is no backup of the site's database"),
         _ => None,
-    }
-}
-
-/// A request that reads from a site's copy, on behalf of a client.
-#[derive(Clone, Copy)]
-pub(super) struct Read<'a> {
-    pub(super) headers: &'a HeaderMap,
-    pub(super) extensions: &'a Extensions,
-}
-
-impl Read<'_> {
-    /// Has the copy answer.
-    pub(super) async fn send(
-        self,
-        router: &Router,
-        method: Method,
-        target: &str,
-    ) -> Result<Response, Refusal> {
-        let malformed = |_| Refusal::bad_request("the path behind the site's name is malformed");
-        let mut request = Request::new(Body::empty());
-        *request.uri_mut() = target.parse::<Uri>().map_err(malformed)?;
-        *request.method_mut() = method;
-        let headers = request.headers_mut();
-        for name in [header::ACCEPT, header::IF_NONE_MATCH] {
-            headers.extend(self.headers.get(&name).map(|value| (name, value.clone())));
-        }
-        // It decides nothing: the hub has checked the client's.
-        headers.insert(header::HOST, HeaderValue::from_static("localhost"));
-        if let Some(id) = self.headers.get("last-event-id") {
-            headers.insert("last-event-id", id.clone());
-        }
-        // The sender is left out: to the copy, no client is its own machine. So are the hub's own routing results.
-        let extensions = request.extensions_mut();
-        self.extensions.get().map(|client: &Client| extensions.insert(*client));
-        self.extensions.get().map(|extended: &ExtendedTimeout| extensions.insert(extended.clone()));
-        Ok(router.clone().oneshot(request).await.unwrap_or_else(|never: Infallible| match never {}))
-    }
-
-    /// Has the copy answer a GET, and reads the whole answer if it is a success, else returns it.
-    async fn whole(self, router: &Router, target: &str) -> Result<Result<Vec<u8>, Response>, Refusal> {
-        let answer = self.send(router, Method::GET, target).await?;
-        if answer.status() != StatusCode::OK {
-            return Ok(Err(answer));
-        }
-        let bytes = to_bytes(answer.into_body(), WHOLE_MAX).await;
-        let broken =
-            |_| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the hub's copy of the site cannot be read");
-        Ok(Ok(bytes.map_err(broken)?.into()))
-    }
-
-    /// Has the copy answer a GET, and parses it; `None`: it is no success, or no such document.
-    pub(super) async fn document(self, router: &Router, target: &str) -> Option<Value> {
-        serde_json::from_slice(&self.whole(router, target).await.ok()?.ok()?).ok()
     }
 }
 

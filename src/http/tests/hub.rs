@@ -555,7 +555,7 @@ async fn the_metrics_of_all_sites_are_one_page() {
         "portscan_site_readable{site=\"shop-2\"} 1",
         "portscan_devices_scanned{site=\"house\"} 2",
         "portscan_devices_scanned{site=\"shop-2\"} 1",
-        "portscan_port_open{site=\"shop-2\",address=\"192.168.1.7\",mac=\"B8:27:EB:AC:14:3E\",port=\"8080\",proto=\"tcp\"} 1",
+        "portscan_port_open{site=\"shop-2\",mac=\"B8:27:EB:AC:14:3E\",host=\"192.168.1.7\",port=\"8080\",protocol=\"tcp\"} 1",
     ] {
         assert!(page.lines().any(|found| found == line), "{line} in {page}");
     }
