@@ -30,6 +30,7 @@ mod explain;
 mod fairness;
 mod feeds;
 mod first_minute;
+mod fleet;
 mod fleet_keys;
 mod history;
 mod identify;

@@ -8,6 +8,11 @@ use std::{
     time::Duration,
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
 use super::{Reaped, complete_lines, eventually, missing, tool};
 use crate::{lab::Lab, repository};
 
@@ -53,6 +58,12 @@ impl NatsServer {
     /// Its process.
     pub fn id(&self) -> u32 {
         self.child.0.id()
+    }
+
+    /// Sends it a signal, such as SIGSTOP: its clients wait as they would for a network that is gone.
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.id()).expect("a pid"));
+        kill(pid, signal).expect("signalling the broker");
     }
 
     /// Waits until it has logged a line with this text; returns the line.

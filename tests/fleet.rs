@@ -1,0 +1,252 @@
+//! Sites, their broker and their hub, as real processes, of which any may be killed: in the end the hub shows what each
+//! site shows.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{
+    harness::{
+        LONG, NO_IDENTIFICATION, Portscan, Running, eventually,
+        nats::{NatsServer, NatsVersion},
+        scanner, static_feed,
+    },
+    lab::Lab,
+};
+
+const PORT: u16 = 4222;
+
+/// How long a subcommand may take.
+const COMMAND: Duration = Duration::from_secs(60);
+
+const DEVICES: &str = r#"
+    [[host]]
+    address = "10.77.0.10-15"
+    mac = "02:00:00:00:00:10+"
+    open = "22,80,443"
+    spread = 1
+    rtt = "1ms"
+    "#;
+
+/// Without what changes by itself: names and identification are looked up at any time.
+const STILL: &str = "[mdns]\nenabled = false\n[names]\ndns = false\nmdns = false\n";
+
+/// What a hub and its sites must agree on.
+const SAME: [&str; 4] = ["/v1/hosts", "/v1/diff", "/v1/changes", "/v1/expected"];
+
+/// A site: an appliance that runs, or does not.
+struct SiteOfFleet {
+    name: String,
+    appliance: Portscan,
+    running: Option<Running>,
+}
+
+/// A fleet within a lab.
+struct Fleet<'a> {
+    lab: &'a Lab,
+    home: TempDir,
+    hub: Portscan,
+    running: Option<Running>,
+    broker: Option<NatsServer>,
+    sites: Vec<SiteOfFleet>,
+}
+
+impl<'a> Fleet<'a> {
+    /// Starts a broker, a hub, and this many sites.
+    fn start(lab: &'a Lab, sites: usize) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let hub = Portscan::new(lab, &format!("[feed]\nurl = []\nhosts = []\n{STILL}"));
+        let mut fleet = Self { lab, home, hub, running: None, broker: None, sites: Vec::new() };
+        fleet.hub_command(&["init", "--name", "localhost", "--bind", "127.0.0.1:4222"]);
+        fleet.start_broker();
+        fleet.start_hub();
+        for number in 1..=sites {
+            fleet.enrol(&format!("house-{number}"));
+        }
+        fleet
+    }
+
+    fn hub_command(&self, arguments: &[&str]) -> String {
+        let dir = self.home.path().join("hub");
+        let arguments = [&["hub"], arguments, &["--dir", dir.to_str().unwrap()]].concat();
+        let ended = self.hub.run(&arguments, COMMAND);
+        assert!(ended.status.success(), "{arguments:?}: {}", ended.stderr);
+        ended.stdout
+    }
+
+    fn start_broker(&mut self) {
+        let config = self.home.path().join("hub/nats-server.conf");
+        self.broker = Some(NatsServer::start(NatsVersion::Newest, &config, PORT, self.lab));
+    }
+
+    fn start_hub(&mut self) {
+        let (config, dir) = (self.hub.write_config(), self.home.path().join("hub"));
+        let (config, dir) = (config.to_str().unwrap(), dir.to_str().unwrap());
+        self.running = Some(self.hub.begin(&["hub", "serve", "--dir", dir, "--config", config]).listening());
+    }
+
+    fn enrol(&mut self, name: &str) {
+        let out = self.home.path().join("sites");
+        self.hub_command(&["enrol", name, "--out", out.to_str().unwrap()]);
+        let fleet = format!(
+            "[fleet]\nsite = \"{name}\"\nhub = \"tls://localhost:{PORT}\"\ncredentials_dir = {:?}\n",
+            out.join(name)
+        );
+        let feed = static_feed(self.lab);
+        let config =
+            format!("{feed}{NO_IDENTIFICATION}{STILL}{fleet}{}", scanner("lan", "1d", "20-25,80,443"));
+        let appliance = Portscan::new(self.lab, &config);
+        let running = Some(appliance.start());
+        self.sites.push(SiteOfFleet { name: name.to_owned(), appliance, running });
+    }
+
+    fn at_hub(&self, path: &str) -> Value {
+        self.running.as_ref().unwrap().get(path).json()
+    }
+
+    fn site(&self, place: usize) -> &Running {
+        self.sites[place].running.as_ref().unwrap()
+    }
+
+    /// Scans all devices of a site, to the end.
+    fn scan(&self, place: usize) {
+        let site = self.site(place);
+        assert_eq!(site.post("/v1/run").status, 202);
+        eventually(LONG, "the run ends", || {
+            let info = site.get("/v1/scans").json();
+            let all = info.as_array().unwrap();
+            let ended = |scan: &Value| scan["status"] != "running";
+            (!all.is_empty() && all.iter().all(ended)).then_some(())
+        });
+    }
+
+    /// Waits until the hub shows of each site what the site shows.
+    fn wait_until_equal(&self) {
+        for (place, SiteOfFleet { name, .. }) in self.sites.iter().enumerate() {
+            for path in SAME {
+                let mut last = (Value::Null, Value::Null);
+                let equal = || {
+                    let copy = self.running.as_ref().unwrap().get(&format!("/sites/{name}{path}"));
+                    // A site that never reported has no copy yet.
+                    let copy = if copy.status == 200 { copy.json() } else { Value::Null };
+                    last = (self.site(place).get(path).json(), copy);
+                    (last.0 == last.1).then_some(())
+                };
+                eventually(LONG, &format!("the hub shows {path} of {name} as the site does"), equal);
+            }
+        }
+    }
+
+    /// The devices of all sites together, as the hub shows them: site and MAC.
+    fn devices(&self) -> Vec<(String, String)> {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let hosts = self.at_hub("/v1/hosts");
+        hosts.as_array().unwrap().iter().map(|host| (text(&host["site"]), text(&host["mac"]))).collect()
+    }
+}
+
+#[test]
+fn a_hub_shows_what_its_sites_show_and_changes_what_they_expect() {
+    let lab = Lab::describe(DEVICES);
+    let mut fleet = Fleet::start(&lab, 2);
+    for place in 0..2 {
+        fleet.site(place).wait_for_complete(6, LONG);
+    }
+    fleet.wait_until_equal();
+    assert_eq!(fleet.devices().len(), 12, "each device is at both sites");
+    let overview = fleet.at_hub("/v1/sites");
+    assert_eq!(overview[0]["state"], "current", "{overview}");
+    assert_eq!(overview[0]["devices"], 6);
+
+    // The site that owns the device is the one that changes.
+    let rows = json!([{ "address": "10.77.0.10", "port": 22, "protocol": "tcp", "state": "open" }]);
+    let answer = fleet.running.as_ref().unwrap().patch("/v1/expected?site=house-1", &rows);
+    assert_eq!(answer.status, 204, "{answer:?}");
+    assert_eq!(fleet.site(0).get("/v1/expected").json().as_array().unwrap().len(), 1);
+    assert_eq!(fleet.site(1).get("/v1/expected").json(), json!([]));
+    fleet.wait_until_equal();
+    // A hub has no device probed by itself, and imports nothing into a site.
+    let refused = fleet.running.as_ref().unwrap().post("/sites/house-1/v1/import");
+    assert_eq!(refused.status, 403, "{refused:?}");
+
+    // A site that is cut off is one fact, and its devices stay as they were.
+    fleet.hub_command(&["revoke", "house-2"]);
+    eventually(LONG, "the hub says that house-2 is silent", || {
+        (fleet.at_hub("/v1/sites")[1]["state"] == "silent").then_some(())
+    });
+    assert_eq!(fleet.devices().len(), 12);
+    for site in fleet.sites.drain(..) {
+        site.running.unwrap().stop();
+    }
+    fleet.running.take().unwrap().stop();
+}
+
+/// What may happen between two looks.
+fn happen(fleet: &mut Fleet<'_>, random: &mut fastrand::Rng) -> &'static str {
+    let place = random.usize(..fleet.sites.len());
+    match random.u8(0..8) {
+        0 | 1 => {
+            fleet.scan(place);
+            "a site scans"
+        }
+        2 => {
+            let port = random.u16(20..26);
+            let state = if random.bool() { "open" } else { "closed" };
+            let address = format!("10.77.0.{}", random.u8(10..16));
+            let rows = json!([{ "address": address, "port": port, "protocol": "tcp", "state": state }]);
+            assert_eq!(fleet.site(place).patch("/v1/expected", &rows).status, 204);
+            "a site expects something else"
+        }
+        3 => {
+            let host = format!("/v1/hosts/10.77.0.{}", random.u8(10..16));
+            let answer =
+                fleet.site(place).patch(&host, &json!({ "name": format!("device {}", random.u8(..)) }));
+            assert!(matches!(answer.status, 200 | 204), "{answer:?}");
+            "a person names a device"
+        }
+        4 => {
+            fleet.sites[place].running.take().unwrap().kill();
+            fleet.sites[place].running = Some(fleet.sites[place].appliance.start());
+            "a site is killed"
+        }
+        5 => {
+            fleet.running.take().unwrap().kill();
+            fleet.start_hub();
+            "the hub is killed"
+        }
+        6 => {
+            // Dropping it kills it.
+            fleet.broker.take();
+            fleet.start_broker();
+            "the broker is killed"
+        }
+        _ => {
+            let broker = fleet.broker.as_ref().unwrap();
+            broker.signal(Signal::SIGSTOP);
+            fleet.scan(place);
+            broker.signal(Signal::SIGCONT);
+            "a site scans while the broker stands still"
+        }
+    }
+}
+
+/// `make fleet` sets a hundred histories of five sites.
+#[test]
+fn whatever_is_killed_the_hub_ends_with_what_each_site_has() {
+    let number = |name: &str, usual| std::env::var(name).map_or(usual, |text| text.parse().unwrap());
+    let (histories, sites) = (number("PORTSCAN_TEST_HISTORIES", 1), number("PORTSCAN_TEST_SITES", 2));
+    for seed in 0..histories {
+        let lab = Lab::describe(DEVICES);
+        let mut random = fastrand::Rng::with_seed(u64::try_from(seed).unwrap());
+        let mut fleet = Fleet::start(&lab, sites);
+        for place in 0..sites {
+            fleet.site(place).wait_for_complete(6, LONG);
+        }
+        let happened: Vec<&str> = (0..10).map(|_| happen(&mut fleet, &mut random)).collect();
+        eprintln!("history {seed}: {}", happened.join(", "));
+        fleet.wait_until_equal();
+        assert_eq!(fleet.devices().len(), 6 * sites);
+    }
+}
