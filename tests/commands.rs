@@ -12,7 +12,7 @@ use std::{
 use portscan::clock::{Clock, SystemClock};
 
 use crate::{
-    harness::{Portscan, eventually, scanner, static_feed},
+    harness::{Portscan, eventually, scanner, static_feed, tested_binary},
     lab::Lab,
 };
 
@@ -40,7 +40,7 @@ fn a_run_that_is_waited_for_prints_each_open_port_while_it_goes_on() {
     // Closed until now, so that the first SYN-ACK from there is this run's.
     host.open(8090);
     let clock = SystemClock::start();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_portscan"));
+    let mut command = Command::new(tested_binary());
     command.args(["run", "--host", "10.77.0.5", "--wait", "--url", running.base()]);
     let mut waiting = Reaped(command.stdout(Stdio::piped()).spawn().unwrap());
     let lines = BufReader::new(waiting.0.stdout.take().unwrap()).lines().map(Result::unwrap);
@@ -120,7 +120,7 @@ fn serve_tells_a_terminal_what_it_watches_and_others_nothing() {
     let (folder, file) = (tempfile::tempdir().unwrap(), portscan.write_config());
     let seen = folder.path().join("seen");
     // A pseudo-terminal, with what appears there in a file. A shell that stayed between would end by Ctrl-C, too.
-    let serve = format!("exec {} serve --config {}", env!("CARGO_BIN_EXE_portscan"), file.display());
+    let serve = format!("exec {} serve --config {}", tested_binary().display(), file.display());
     let mut script = Command::new("script");
     script.args(["--quiet", "--return", "--flush", "--command", &serve]).arg(&seen);
     let mut script =

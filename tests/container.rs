@@ -15,7 +15,7 @@ use nix::mount::{MsFlags, mount};
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Answer, LONG, Site, eventually, scanner, static_feed},
+    harness::{Answer, LONG, Site, eventually, scanner, static_feed, tested_binary},
     lab::Lab,
 };
 
@@ -159,8 +159,8 @@ fn refuses_a_program_that_could_not_run_in_an_empty_image() {
         assert!(!is_made && !output.exists(), "{image}: {said}");
         said
     };
-    let dynamic = env!("CARGO_BIN_EXE_portscan");
-    assert!(refused(format!("{arch}={dynamic}")).contains("shared libraries"));
+    let dynamic = tested_binary();
+    assert!(refused(format!("{arch}={}", dynamic.display())).contains("shared libraries"));
     let other = if arch == "amd64" { "arm64" } else { "amd64" };
     assert!(refused(format!("{other}={}", program.display())).contains(&format!("is not for {other}")));
     let source = folder.path().join("program.c");

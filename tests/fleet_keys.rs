@@ -22,7 +22,10 @@ use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::{
-    harness::nats::{NatsServer, NatsVersion},
+    harness::{
+        nats::{NatsServer, NatsVersion},
+        tested_binary,
+    },
     lab::Lab,
 };
 
@@ -45,7 +48,7 @@ struct Connected {
 
 /// Runs `portscan hub`; returns what it printed.
 fn portscan_hub(home: &Path, arguments: &[&str]) -> Result<String, String> {
-    let ran = Command::new(env!("CARGO_BIN_EXE_portscan"))
+    let ran = Command::new(tested_binary())
         .arg("hub")
         .args(arguments)
         .arg("--dir")

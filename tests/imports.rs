@@ -8,7 +8,7 @@ use nix::{sys::stat::Mode, unistd::mkfifo};
 use serde_json::Value;
 
 use crate::{
-    harness::{Portscan, Running, eventually},
+    harness::{Portscan, Running, eventually, tested_binary},
     lab::{Lab, outputs},
 };
 
@@ -178,7 +178,7 @@ fn a_report_on_standard_input_is_imported_and_summarised() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("small.xml");
     large(&file, 3, 10);
-    let ran = Command::new(env!("CARGO_BIN_EXE_portscan"))
+    let ran = Command::new(tested_binary())
         .args(["import", "-", "--url", running.base()])
         .stdin(fs::File::open(&file).unwrap())
         .output()

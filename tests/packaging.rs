@@ -16,7 +16,10 @@ use nix::mount::{MsFlags, mount};
 
 use serde_json::Value;
 
-use crate::{harness::Reaped, lab::Lab};
+use crate::{
+    harness::{Reaped, tested_binary},
+    lab::Lab,
+};
 
 /// Mounts a small file system at this directory, which hides its content, in the test's mount namespace.
 fn mount_at(path: &str) {
@@ -345,7 +348,7 @@ fn the_installer_installs_what_its_release_contains_and_nothing_else() {
     fs::write(release.at("target/image/portscan_1.0.tar"), "image").unwrap();
     // Without what only a debugger needs, it is compressed in a fifth of the time.
     let binary = release.at("binary");
-    done(Command::new("strip").arg("-o").arg(&binary).arg(env!("CARGO_BIN_EXE_portscan")));
+    done(Command::new("strip").arg("-o").arg(&binary).arg(tested_binary()));
     let here = done(Command::new("dpkg").arg("--print-architecture"));
     let other = if here.trim() == "arm64" { "amd64" } else { "arm64" };
     let of_here = format!("{}=binary", here.trim());

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt, path::Path, p
 use serde_json::{Value, json};
 
 use super::done;
+use crate::harness::tested_binary;
 
 /// A YAML file as JSON.
 fn yaml(file: &Path) -> Value {
@@ -44,7 +45,7 @@ fn keys(value: &Value) -> BTreeSet<&String> {
 fn check_config(folder: &Path, options: &Value) -> (bool, String) {
     let file = folder.join("options.json");
     fs::write(&file, serde_json::to_string_pretty(options).unwrap()).unwrap();
-    let ran = Command::new(env!("CARGO_BIN_EXE_portscan"))
+    let ran = Command::new(tested_binary())
         .args(["check-config", "--listen", "127.0.0.1:0", "--config"])
         .arg(&file)
         .output()

@@ -155,7 +155,7 @@ impl Portscan {
         let binary = self.home.path().join("portscan");
         // A separate process copies it: a child that another test starts in the meantime would inherit the file open
         // for writing, and such a file cannot be executed.
-        let copied = Command::new("cp").arg(built_binary()).arg(&binary).status();
+        let copied = Command::new("cp").arg(tested_binary()).arg(&binary).status();
         assert!(copied.is_ok_and(|status| status.success()), "copying the binary");
         for path in [self.home.path(), &binary] {
             fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("letting others in");
@@ -219,7 +219,7 @@ impl Portscan {
     }
 
     pub fn command(&self) -> Command {
-        let binary = built_binary();
+        let binary = tested_binary();
         let mut command = match self.open_files {
             _ if self.user.is_some() => {
                 let (user, binary) = self.user.as_ref().expect("just seen");
@@ -248,9 +248,16 @@ impl Portscan {
     }
 }
 
-/// The binary that cargo built for the tests that run. Cargo names it to the tests alone while it compiles them, not to
-/// this crate, and puts it into the directory above theirs.
-fn built_binary() -> PathBuf {
+/// The variable that names another binary to test than the one that cargo built with the tests.
+const BINARY: &str = "PORTSCAN_TEST_BINARY";
+
+/// The binary that is tested: the one that the environment names, such as a release that is built anyway and needs a
+/// fraction of the processor time, else the one that cargo built. Cargo names that to the tests alone while it compiles
+/// them, not to this crate, and puts it into the directory above theirs.
+pub fn tested_binary() -> PathBuf {
+    if let Some(named) = env::var_os(BINARY) {
+        return repository(named);
+    }
     let tests = env::current_exe().expect("this program has a path");
     let directory = tests.parent().and_then(Path::parent).expect("target/PROFILE/deps");
     directory.join("portscan")
