@@ -339,6 +339,12 @@ impl SiteMessages {
             let (Some(reply), Some(site)) = (message.reply, subjects::sender(&message.subject)) else {
                 continue;
             };
+            // The broker does not check it: a site could have the hub speak to another one.
+            if !subjects::is_inbox_of_site(&reply, &site) {
+                let subject = one_line(&reply, 200);
+                tracing::warn!(%site, %subject, "a site wants its answer on a subject of another; ignored");
+                continue;
+            }
             let answering = Answering { client: self.client.clone(), subject: reply.to_string() };
             return Some(Received { site, message: decode(&message.payload), answering });
         }

@@ -29,7 +29,7 @@ pub(super) const SITE_YEARS: i16 = 10;
 const NAME: &str = "portscan fleet";
 
 /// The authority, with its key.
-pub(super) struct Authority(Issuer<'static, KeyPair>);
+pub(super) struct FleetAuthority(Issuer<'static, KeyPair>);
 
 /// A certificate and its key, as PEM.
 pub(super) struct Issued {
@@ -37,7 +37,7 @@ pub(super) struct Issued {
     pub(super) key: String,
 }
 
-impl Authority {
+impl FleetAuthority {
     /// Makes a new one; returns it with its certificate.
     pub(super) fn generate(today: Date) -> Result<(Self, Issued), HubError> {
         let key = KeyPair::generate()?;

@@ -10,7 +10,7 @@ use jiff::civil::Date;
 
 use super::{
     HubDirArgs, HubError,
-    authority::Authority,
+    authority::FleetAuthority,
     broker, directory,
     directory::{AUTHORITY, AUTHORITY_KEY, URL, USERS, make_private_dir, write_private},
     for_shell,
@@ -60,7 +60,7 @@ pub(super) fn enrol(
     let mut users = Users::parse(&dir.read(USERS)?).map_err(|why| malformed(USERS, why))?;
     let url: HubUrl = dir.read(URL)?.trim().parse().map_err(|why| malformed(URL, why))?;
     let certificate_of_authority = dir.read(AUTHORITY)?;
-    let authority = Authority::with_key(&dir.read(AUTHORITY_KEY)?)?;
+    let authority = FleetAuthority::with_key(&dir.read(AUTHORITY_KEY)?)?;
     let earlier = users.of_site(site).len();
 
     let identity = Identity::generate(Holder::Site(site.clone())).map_err(HubError::from)?;

@@ -7,7 +7,7 @@ use jiff::civil::Date;
 
 use super::{
     HubDirArgs, HubError,
-    authority::Authority,
+    authority::FleetAuthority,
     broker, directory,
     directory::{AUTHORITY, AUTHORITY_KEY, BROKER, BROKER_CONFIG, BROKER_KEY, HUB, HUB_KEY, URL, USERS},
     for_shell,
@@ -61,7 +61,7 @@ pub(super) fn init(
     if !found.is_empty() {
         return Err(HubError::Exists { dir: dir.path().to_owned(), found }.into());
     }
-    let (authority, own) = Authority::generate(today)?;
+    let (authority, own) = FleetAuthority::generate(today)?;
     let broker = authority.issue_broker(&names, today)?;
     let identity = Identity::generate(Holder::Hub).map_err(HubError::from)?;
     let hub = authority.issue_client(&identity, today)?;
