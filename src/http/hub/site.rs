@@ -16,7 +16,7 @@ use super::{
     read::{Read, WHOLE_MAX},
 };
 use crate::{
-    fleet::{SiteName, SiteStatus},
+    fleet::{SiteName, SiteState, SiteStatus},
     http::{
         answer::{Refusal, json},
         dashboard,
@@ -108,8 +108,8 @@ async fn health(name: &SiteName, site: &HubSite, read: Read<'_>) -> Result<Respo
         members.insert("local_errors".to_owned(), Value::Array(Vec::new()));
         members.insert("version".to_owned(), status.version.clone().unwrap_or_default().into());
         add(members.entry("problems").or_insert(Value::Null), status.refusal.iter().chain(&status.problems));
-        let copy = copy_notice(name, &status);
-        add(members.entry("notices").or_insert(Value::Null), [&copy].into_iter().chain(&status.notices));
+        let late = lateness(name, &status);
+        add(members.entry("notices").or_insert(Value::Null), late.iter().chain(&status.notices));
     }
     Ok(json(StatusCode::OK, &health))
 }
@@ -126,12 +126,15 @@ fn add<'a>(list: &mut Value, sentences: impl Iterator<Item = &'a String>) {
     *list = Value::Array(all);
 }
 
-fn copy_notice(name: &SiteName, status: &SiteStatus) -> String {
-    let heard =
-        status.heard.map_or("it has not been heard yet".to_owned(), |heard| format!("last heard at {heard}"));
-    format!(
-        "this is the hub's copy of the site {name}, {heard}; probes, feeds and the clock are shown at the site alone"
-    )
+/// That the copy may be old; `None`: the site reports.
+fn lateness(name: &SiteName, status: &SiteStatus) -> Option<String> {
+    match (status.state, status.heard) {
+        (SiteState::Current | SiteState::CatchingUp, _) => None,
+        (_, Some(heard)) => {
+            Some(format!("the site {name} was last heard at {heard}; its devices are shown as they were"))
+        }
+        (_, None) => Some(format!("the site {name} has not been heard yet")),
+    }
 }
 
 #[cfg(test)]

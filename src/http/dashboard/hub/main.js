@@ -15,9 +15,11 @@ const live = document.getElementById("live");
 
 let sites = null;
 let error = null;
+/** What keeps the hub itself from its work. */
+let trouble = null;
 let loading = false;
 let loadedAt = 0;
-let sort = { by: "state", down: false };
+let sort = { by: "reports", down: false };
 let filter = new URLSearchParams(location.hash.slice(1)).get("filter") ?? "";
 
 async function load() {
@@ -25,7 +27,7 @@ async function load() {
   if (loading) return;
   loading = true;
   try {
-    [sites, error] = [await get("v1/sites"), null];
+    [[sites, trouble], error] = [await Promise.all([get("v1/sites"), ownTrouble()]), null];
   } catch (refused) {
     error = refused;
   }
@@ -33,21 +35,25 @@ async function load() {
   draw();
 }
 
+/** A hub that fails answers /healthz with 503 and the reason. */
+const ownTrouble = () => get("healthz").then(() => null, ({ message }) => message);
+
 const unknown = (number) => (number === null ? "unknown" : figure(number));
 
+/** The keys are classes, too: none of them is one of the appliance's page. */
 const columns = () => [
   {
-    key: "name",
+    key: "site",
     title: "Site",
     // A name is of a-z, 0-9 and hyphens, so that it is a path as it is.
     cell: ({ name, host }) => html`<a href="sites/${name}/">${name}</a>${host && host !== name ? html` <span class="state">${host}</span>` : nothing}`,
     value: ({ name }) => name,
   },
-  { key: "state", title: "State", cell: state, value: (site) => stateView(site, Date.now()).order },
-  { key: "devices", title: "Devices", cell: ({ devices }) => unknown(devices), value: ({ devices }) => devices },
-  { key: "open", title: "Open ports", cell: ({ open }) => unknown(open), value: ({ open }) => open },
-  { key: "differences", title: "Differences", cell: differing, value: differences },
-  { key: "advice", title: "Advice", cell: advice, value: adviceOrder },
+  { key: "reports", title: "State", cell: state, value: (site) => stateView(site, Date.now()).order },
+  { key: "known", title: "Devices", cell: ({ devices }) => unknown(devices), value: ({ devices }) => devices },
+  { key: "ports", title: "Open ports", cell: ({ open }) => unknown(open), value: ({ open }) => open },
+  { key: "differing", title: "Differences", cell: differing, value: differences },
+  { key: "level", title: "Advice", cell: advice, value: adviceOrder },
   { key: "heard", title: "Heard", cell: ({ heard }) => since(heard), value: ({ heard }) => (heard ? -Date.parse(heard) : null) },
 ];
 
@@ -75,6 +81,7 @@ function draw() {
   render(html`
     ${error ? html`<div class="failure" role="alert"><p>${error.message}</p><button @click=${load}>Try again</button></div>` : nothing}
     <h1>Sites</h1>
+    ${trouble && !error ? html`<div class="failure" role="alert"><p>${trouble}</p></div>` : nothing}
     ${sites === null ? (error ? nothing : html`<p class="muted">One moment…</p>`) : view(shown)}`, main);
 }
 
@@ -88,9 +95,10 @@ function view(shown) {
       <label for="filter" class="hidden-text">Filter</label>
       <div class="combo"><input id="filter" type="search" autocomplete="off" autocapitalize="none" spellcheck="false"
         placeholder="Filter: house   site:house-3   -current" .value=${filter} @input=${({ target }) => narrow(target.value)}></div>
+      <p class="figures" role="status"><b>${figure(all.current)}</b> of ${count(shown.length, "site")} current,
+        <b>${figure(all.devices)}</b> devices, <b>${figure(all.open)}</b> open ports,
+        <b>${figure(all.differences)}</b> differences</p>
     </div>
-    <p class="figures" role="status"><b>${figure(all.current)}</b> of ${count(shown.length, "site")} current,
-      <b>${figure(all.devices)}</b> devices, <b>${figure(all.open)}</b> open ports, <b>${figure(all.differences)}</b> differences</p>
     ${table({
       caption: "The sites of this hub",
       columns: columns(),
