@@ -30,8 +30,8 @@ pub struct ForwardedAnswer {
     pub body: Vec<u8>,
 }
 
-/// Whether a site takes this request from a hub: runs, expected states, annotations and snoozes. Nothing else is the
-/// hub's to change: alert channels, imports and the token belong to the appliance.
+/// Whether a site takes this request from a hub: runs, expected states and annotations. Nothing else is the hub's to
+/// change: alerts, imports and the token belong to the appliance.
 pub fn is_forwardable(method: &str, path: &str) -> bool {
     let path = path.split(['?', '#']).next().unwrap_or_default();
     let first = path.strip_prefix("/v1/").and_then(|rest| rest.split('/').next());

@@ -21,7 +21,7 @@ pub type Pass = [u8; 16];
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SiteMessage {
     /// The first message after each connection.
-    Greeting(Greeting),
+    Greeting(SiteGreeting),
     /// Changes of the database.
     Batch(Batch),
     /// What is not in the database, whenever it has changed.
@@ -32,7 +32,7 @@ pub enum SiteMessage {
 
 /// A site begins.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Greeting {
+pub struct SiteGreeting {
     /// The database: random, made with it.
     pub epoch: Pass,
     /// The version of its schema.

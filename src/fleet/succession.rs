@@ -7,7 +7,7 @@
 //! An answer may be lost, and then the site shows the pass before. That is the same for a copy; so it is accepted only as
 //! long as no other appliance has continued, and at most one batch behind.
 
-use super::{Batch, Greeting, Pass};
+use super::{Batch, Pass, SiteGreeting};
 
 /// What the hub has committed of a site. It is stored in the site's database at the hub.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub struct Standing {
 
 /// The decision about a greeting or a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum SuccessionVerdict {
     /// It continues what is committed; the next batch shows this pass.
     Continues(Pass),
     /// Nothing is committed: the site sends all of its data.
@@ -44,28 +44,32 @@ pub enum Verdict {
 
 impl Succession {
     /// Decides on a greeting.
-    pub fn greet(&self, greeting: &Greeting) -> Verdict {
+    pub fn greet(&self, greeting: &SiteGreeting) -> SuccessionVerdict {
         match self.standing {
-            None => Verdict::StartsAnew,
-            Some(standing) if standing.epoch != greeting.epoch => Verdict::OtherDatabase,
+            None => SuccessionVerdict::StartsAnew,
+            Some(standing) if standing.epoch != greeting.epoch => SuccessionVerdict::OtherDatabase,
             // It begins again rather than continue what it does not know to be there.
-            Some(standing) if standing.is_partial && greeting.pass.is_none() => Verdict::StartsAnew,
-            Some(standing) if is_known(&standing, greeting.pass) => Verdict::Continues(standing.pass),
-            Some(_) => Verdict::Forked,
+            Some(standing) if standing.is_partial && greeting.pass.is_none() => SuccessionVerdict::StartsAnew,
+            Some(standing) if is_known(&standing, greeting.pass) => {
+                SuccessionVerdict::Continues(standing.pass)
+            }
+            Some(_) => SuccessionVerdict::Forked,
         }
     }
 
     /// Decides on a batch.
-    pub fn judge(&self, batch: &Batch) -> Verdict {
+    pub fn judge(&self, batch: &Batch) -> SuccessionVerdict {
         match self.standing {
-            None if batch.replaces_all && batch.pass.is_none() => Verdict::StartsAnew,
-            None => Verdict::Forked,
-            Some(standing) if standing.epoch != batch.epoch => Verdict::OtherDatabase,
-            Some(standing) if batch.pass == Some(standing.pass) => Verdict::Continues(standing.pass),
-            Some(standing) if standing.is_partial && batch.replaces_all && batch.pass.is_none() => {
-                Verdict::StartsAnew
+            None if batch.replaces_all && batch.pass.is_none() => SuccessionVerdict::StartsAnew,
+            None => SuccessionVerdict::Forked,
+            Some(standing) if standing.epoch != batch.epoch => SuccessionVerdict::OtherDatabase,
+            Some(standing) if batch.pass == Some(standing.pass) => {
+                SuccessionVerdict::Continues(standing.pass)
             }
-            Some(_) => Verdict::Forked,
+            Some(standing) if standing.is_partial && batch.replaces_all && batch.pass.is_none() => {
+                SuccessionVerdict::StartsAnew
+            }
+            Some(_) => SuccessionVerdict::Forked,
         }
     }
 }
@@ -86,9 +90,9 @@ mod tests {
         Succession { standing: Some(Standing { epoch: EPOCH, pass: [pass; 16], before, is_partial: false }) }
     }
 
-    fn greeting(epoch: Pass, pass: Option<u8>) -> Greeting {
+    fn greeting(epoch: Pass, pass: Option<u8>) -> SiteGreeting {
         let pass = pass.map(|pass| [pass; 16]);
-        Greeting { epoch, schema: 12, pass, version: String::new(), host: String::new() }
+        SiteGreeting { epoch, schema: 12, pass, version: String::new(), host: String::new() }
     }
 
     fn batch(pass: Option<u8>, replaces_all: bool) -> Batch {
@@ -99,38 +103,38 @@ mod tests {
     #[test]
     fn a_site_continues_after_its_last_batch_whether_or_not_it_got_the_answer() {
         let here = standing(9, Some(8));
-        assert_eq!(here.greet(&greeting(EPOCH, Some(9))), Verdict::Continues([9; 16]));
-        assert_eq!(here.greet(&greeting(EPOCH, Some(8))), Verdict::Continues([9; 16]));
-        assert_eq!(here.judge(&batch(Some(9), false)), Verdict::Continues([9; 16]));
+        assert_eq!(here.greet(&greeting(EPOCH, Some(9))), SuccessionVerdict::Continues([9; 16]));
+        assert_eq!(here.greet(&greeting(EPOCH, Some(8))), SuccessionVerdict::Continues([9; 16]));
+        assert_eq!(here.judge(&batch(Some(9), false)), SuccessionVerdict::Continues([9; 16]));
     }
 
     #[test]
     fn a_batch_that_arrives_twice_is_applied_once() {
         let before = standing(8, Some(7));
         let sent = batch(Some(8), false);
-        assert_eq!(before.judge(&sent), Verdict::Continues([8; 16]));
-        assert_eq!(standing(9, Some(8)).judge(&sent), Verdict::Forked);
+        assert_eq!(before.judge(&sent), SuccessionVerdict::Continues([8; 16]));
+        assert_eq!(standing(9, Some(8)).judge(&sent), SuccessionVerdict::Forked);
     }
 
     #[test]
     fn a_copied_card_is_refused_once_either_has_gone_on() {
         let here = standing(9, Some(8));
-        assert_eq!(here.greet(&greeting(EPOCH, Some(7))), Verdict::Forked);
-        assert_eq!(here.greet(&greeting(EPOCH, None)), Verdict::Forked);
+        assert_eq!(here.greet(&greeting(EPOCH, Some(7))), SuccessionVerdict::Forked);
+        assert_eq!(here.greet(&greeting(EPOCH, None)), SuccessionVerdict::Forked);
     }
 
     #[test]
     fn another_database_never_replaces_the_data_unasked() {
-        assert_eq!(standing(9, Some(8)).greet(&greeting([2; 16], None)), Verdict::OtherDatabase);
-        assert_eq!(Succession::default().greet(&greeting([2; 16], None)), Verdict::StartsAnew);
+        assert_eq!(standing(9, Some(8)).greet(&greeting([2; 16], None)), SuccessionVerdict::OtherDatabase);
+        assert_eq!(Succession::default().greet(&greeting([2; 16], None)), SuccessionVerdict::StartsAnew);
     }
 
     #[test]
     fn a_whole_copy_that_was_cut_begins_again() {
         let mut here = standing(9, None);
         here.standing.as_mut().unwrap().is_partial = true;
-        assert_eq!(here.greet(&greeting(EPOCH, None)), Verdict::StartsAnew);
-        assert_eq!(here.judge(&batch(None, true)), Verdict::StartsAnew);
-        assert_eq!(standing(9, None).judge(&batch(None, true)), Verdict::Forked);
+        assert_eq!(here.greet(&greeting(EPOCH, None)), SuccessionVerdict::StartsAnew);
+        assert_eq!(here.judge(&batch(None, true)), SuccessionVerdict::StartsAnew);
+        assert_eq!(standing(9, None).judge(&batch(None, true)), SuccessionVerdict::Forked);
     }
 }

@@ -11,7 +11,7 @@ use super::{
     handle::Store,
     schema,
 };
-use crate::fleet::{Batch, ChangedRow, Pass, Standing, Succession, Verdict};
+use crate::fleet::{Batch, ChangedRow, Pass, Standing, Succession, SuccessionVerdict};
 
 /// The most bytes of a copy: some ten years of a large site. More is a site that fills the hub's disk.
 const COPY_MAX: u64 = 2 << 30;
@@ -22,7 +22,7 @@ pub enum Applied {
     /// It is committed.
     Committed,
     /// It does not continue what is committed; nothing is changed.
-    NotNext(Verdict),
+    NotNext(SuccessionVerdict),
     /// Its rows are none of this schema; nothing is changed.
     Malformed(String),
     /// The copy has reached its largest size; nothing is changed.
@@ -83,7 +83,7 @@ fn succession(connection: &Connection) -> Result<Succession> {
 fn apply(connection: &mut Connection, batch: &Batch, pass: Pass) -> Result<Applied> {
     let transaction = connection.transaction()?;
     match succession(&transaction)?.judge(batch) {
-        Verdict::Continues(_) | Verdict::StartsAnew => {}
+        SuccessionVerdict::Continues(_) | SuccessionVerdict::StartsAnew => {}
         verdict => return Ok(Applied::NotNext(verdict)),
     }
     let tables = fleet_tables(&transaction)?;

@@ -207,7 +207,9 @@ enum AddError {
 fn routes(copy: &SiteCopy, env: &CopiesEnv) -> Result<Router, AddError> {
     let (store, config, clock) = (copy.store().clone(), copy.config(), Arc::clone(&env.clock));
     let resolver: Arc<dyn Resolve> = Arc::new(NoNames);
-    let (runs, _) = runner::runs();
+    let (runs, requests) = runner::runs();
+    // Which runs there are is read from the database; what starts or stops one goes to the site.
+    tokio::spawn(requests.refuse_all());
     let alerts = Alerts::new(AlertParts {
         store: store.clone(),
         config: config.clone(),

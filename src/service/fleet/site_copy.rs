@@ -16,8 +16,8 @@ use crate::{
     config::Config,
     data_dir,
     fleet::{
-        Acknowledgement, Batch, Greeting, HubAnswer, Pass, SiteContext, SiteMessage, SiteName, SiteState,
-        SiteStatus, Verdict,
+        Acknowledgement, Batch, HubAnswer, Pass, SiteContext, SiteGreeting, SiteMessage, SiteName, SiteState,
+        SiteStatus, SuccessionVerdict,
     },
     model::one_line,
     store::{self, Applied, Store, StoreError, WriterThread},
@@ -156,7 +156,7 @@ impl SiteCopy {
         });
     }
 
-    async fn greet(&self, greeting: &Greeting, known: &mut CopiedContext) -> HubAnswer {
+    async fn greet(&self, greeting: &SiteGreeting, known: &mut CopiedContext) -> HubAnswer {
         let own = u32::try_from(Store::SCHEMA).unwrap_or(u32::MAX);
         let host = one_line(&greeting.host, LONGEST_WORD);
         if greeting.schema != own {
@@ -179,17 +179,17 @@ impl SiteCopy {
         answer
     }
 
-    fn answer(&self, verdict: Verdict, host: &str) -> HubAnswer {
+    fn answer(&self, verdict: SuccessionVerdict, host: &str) -> HubAnswer {
         let site = &self.name;
         match verdict {
-            Verdict::Continues(pass) => HubAnswer::Continue(pass),
-            Verdict::StartsAnew => HubAnswer::SendAll,
-            Verdict::OtherDatabase => HubAnswer::Refused(format!(
+            SuccessionVerdict::Continues(pass) => HubAnswer::Continue(pass),
+            SuccessionVerdict::StartsAnew => HubAnswer::SendAll,
+            SuccessionVerdict::OtherDatabase => HubAnswer::Refused(format!(
                 "{host} reports as {site} with another database than the one whose data the hub has. If it replaces the \
                  appliance of before, run at the hub: portscan hub adopt {site}. If it is another site, give it \
                  credentials of its own: portscan hub enrol NAME"
             )),
-            Verdict::Forked => HubAnswer::Refused(format!(
+            SuccessionVerdict::Forked => HubAnswer::Refused(format!(
                 "{host} reports as {site} with an older state of its database than the hub has: it is a copy of another \
                  appliance's card, or an older backup was restored. If it is a second appliance, remove its database \
                  and give it credentials of its own: portscan hub enrol NAME. If it is the only one, run at the hub: \

@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-use super::{Uplink, UplinkParts, copied_context::CopiedContext, site_copy::SiteCopy, uplink::Ended};
+use super::{Uplink, UplinkParts, copied_context::CopiedContext, site_copy::SiteCopy, uplink::UplinkEnd};
 use crate::{
     clock::{Clock, SystemClock},
     config::Config,
@@ -105,7 +105,7 @@ impl Pair {
     }
 
     /// Greets and sends all that is noted, as after each connection.
-    async fn sync(&self) -> Result<(), Ended> {
+    async fn sync(&self) -> Result<(), UplinkEnd> {
         let mut position = self.uplink.begin().await?;
         self.uplink.send_round(&mut position).await
     }
@@ -236,7 +236,7 @@ async fn a_copy_equals_its_site_after_any_history_over_a_link_that_loses_message
             let fates: Vec<Fate> = (0..4).map(|_| fates[random.usize(0..4)]).collect();
             pair.fate(&fates);
             match pair.sync().await {
-                Ok(()) | Err(Ended::Link(_)) => {}
+                Ok(()) | Err(UplinkEnd::Link(_)) => {}
                 Err(error) => panic!("seed {seed}: {error}"),
             }
         }
@@ -351,7 +351,7 @@ async fn what_a_hub_knows_of_a_site_outlives_a_restart() {
         problems: vec!["the disk\nis full".to_owned()],
         notices: Vec::new(),
     };
-    let greeting = crate::fleet::Greeting {
+    let greeting = crate::fleet::SiteGreeting {
         epoch: [1; 16],
         schema: u32::try_from(Store::SCHEMA).unwrap(),
         pass: None,
@@ -360,7 +360,7 @@ async fn what_a_hub_knows_of_a_site_outlives_a_restart() {
     };
     assert_eq!(copy.receive(SiteMessage::Greeting(greeting.clone())).await, HubAnswer::SendAll);
     assert_eq!(copy.receive(SiteMessage::Context(context)).await, HubAnswer::Accepted);
-    let newer = crate::fleet::Greeting { schema: greeting.schema + 1, ..greeting };
+    let newer = crate::fleet::SiteGreeting { schema: greeting.schema + 1, ..greeting };
     let HubAnswer::Refused(reason) = copy.receive(SiteMessage::Greeting(newer)).await else {
         panic!("taken")
     };

@@ -10,7 +10,7 @@ use tokio::{
 
 use crate::{
     config::Config,
-    fleet::{Batch, Greeting, HubAnswer, HubLink, LinkError, Pass, SiteContext, SiteMessage},
+    fleet::{Batch, HubAnswer, HubLink, LinkError, Pass, SiteContext, SiteGreeting, SiteMessage},
     service::health::Health,
     store::{OutgoingState, Store, StoreError},
 };
@@ -53,7 +53,7 @@ pub struct Uplink(UplinkParts);
 
 /// How a conversation with the hub ended.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Ended {
+pub(super) enum UplinkEnd {
     #[error(transparent)]
     Link(#[from] LinkError),
     #[error(transparent)]
@@ -89,7 +89,7 @@ impl Uplink {
             let Err(ended) = self.converse(&mut pause).await;
             tracing::warn!(reason = %ended, "the hub does not get this appliance's data; trying again");
             self.notify(vec![format!("fleet: {ended}; trying again, and nothing is lost meanwhile")]);
-            let is_refused = matches!(ended, Ended::Refused(_));
+            let is_refused = matches!(ended, UplinkEnd::Refused(_));
             sleep(if is_refused { REFUSED_PAUSE } else { pause }).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
@@ -103,7 +103,7 @@ impl Uplink {
         });
     }
 
-    async fn converse(&mut self, pause: &mut Duration) -> Result<std::convert::Infallible, Ended> {
+    async fn converse(&mut self, pause: &mut Duration) -> Result<std::convert::Infallible, UplinkEnd> {
         let mut position = self.begin().await?;
         self.send_context().await?;
         tracing::info!(copies_all = position.replaces_all, "the hub takes this appliance's data");
@@ -134,12 +134,12 @@ impl Uplink {
     }
 
     /// Greets the hub, and finds out where to continue.
-    pub(super) async fn begin(&self) -> Result<Position, Ended> {
+    pub(super) async fn begin(&self) -> Result<Position, UplinkEnd> {
         let mut epoch = Pass::default();
         getrandom::fill(&mut epoch)?;
         let state = self.0.store.note_outgoing(Some(epoch)).await?;
-        let OutgoingState { epoch, pass, replaces_all } = state.ok_or(Ended::Confused)?;
-        let greeting = Greeting {
+        let OutgoingState { epoch, pass, replaces_all } = state.ok_or(UplinkEnd::Confused)?;
+        let greeting = SiteGreeting {
             epoch,
             schema: u32::try_from(Store::SCHEMA).unwrap_or(u32::MAX),
             pass,
@@ -158,19 +158,19 @@ impl Uplink {
                 self.0.store.note_all_outgoing().await?;
                 Ok(Position { epoch, pass: None, replaces_all: true })
             }
-            _ => Err(Ended::Confused),
+            _ => Err(UplinkEnd::Confused),
         }
     }
 
     /// Sends all that is noted.
-    pub(super) async fn send_round(&self, position: &mut Position) -> Result<(), Ended> {
+    pub(super) async fn send_round(&self, position: &mut Position) -> Result<(), UplinkEnd> {
         let mut parts = self.0.store.read_outgoing()?;
         while let Some(part) = parts.recv().await {
             let part = part?;
             let Position { epoch, pass, replaces_all } = *position;
             let batch = Batch { epoch, pass, replaces_all, is_last: part.through.is_some(), rows: part.rows };
             let HubAnswer::Committed(acknowledgement) = self.ask(SiteMessage::Batch(batch)).await? else {
-                return Err(Ended::Confused);
+                return Err(UplinkEnd::Confused);
             };
             self.0.store.acknowledge(acknowledgement.pass, part.through).await?;
             *position = Position { epoch, pass: Some(acknowledgement.pass), replaces_all: false };
@@ -178,16 +178,16 @@ impl Uplink {
         Ok(())
     }
 
-    async fn send_context(&mut self) -> Result<(), Ended> {
+    async fn send_context(&mut self) -> Result<(), UplinkEnd> {
         let config = self.0.config.borrow_and_update().for_hub().to_string();
         let Health { problems, notices } = self.0.health.borrow_and_update().clone();
         self.ask(SiteMessage::Context(SiteContext { config, problems, notices })).await.map(|_| ())
     }
 
-    async fn ask(&self, message: SiteMessage) -> Result<HubAnswer, Ended> {
+    async fn ask(&self, message: SiteMessage) -> Result<HubAnswer, UplinkEnd> {
         match self.0.link.ask(&message).await? {
-            HubAnswer::Later(reason) => Err(Ended::Later(reason)),
-            HubAnswer::Refused(reason) => Err(Ended::Refused(reason)),
+            HubAnswer::Later(reason) => Err(UplinkEnd::Later(reason)),
+            HubAnswer::Refused(reason) => Err(UplinkEnd::Refused(reason)),
             answer => Ok(answer),
         }
     }
