@@ -8,7 +8,7 @@ use axum::{
 use hyper::{Method, StatusCode};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::{Hub, HubSite, read::Read, selection::Selection, site};
+use super::{Hub, HubSite, read::Read, selection::SiteSelection, site};
 use crate::{
     fleet::SiteName,
     http::{answer::Refusal, sender::Sender},
@@ -20,7 +20,7 @@ pub(super) async fn serve(
     sender: Sender,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let selection = Selection::of(request.uri().query(), &hub.sites())?;
+    let selection = SiteSelection::of(request.uri().query(), &hub.sites())?;
     let path = request.uri().path().to_owned();
     let (name, site) = match &*selection.sites {
         [(name, site)] if selection.is_named => (name, site),
@@ -36,7 +36,7 @@ pub(super) async fn serve(
 }
 
 /// The device that a request names, escaped for a path.
-fn device(path: &str, selection: &Selection, method: &Method) -> Option<String> {
+fn device(path: &str, selection: &SiteSelection, method: &Method) -> Option<String> {
     if let Some(device) = path.strip_prefix("/v1/hosts/") {
         return Some(device.to_owned()).filter(|device| !device.contains('/'));
     }
@@ -47,7 +47,7 @@ fn device(path: &str, selection: &Selection, method: &Method) -> Option<String> 
 
 /// The one site that knows the device.
 async fn owner<'a>(
-    selection: &'a Selection,
+    selection: &'a SiteSelection,
     device: Option<String>,
     read: Read<'_>,
 ) -> Result<(&'a SiteName, &'a HubSite), Refusal> {

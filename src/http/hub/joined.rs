@@ -20,7 +20,7 @@ use hyper::{
 };
 use serde_json::Value;
 
-use super::{Hub, HubSite, read::Read, selection::Selection, splice::Splice};
+use super::{Hub, HubSite, read::Read, selection::SiteSelection, splice::Splice};
 use crate::{
     fleet::SiteName,
     http::{answer::Refusal, rows::PIECE, v1::is_change_id},
@@ -35,7 +35,7 @@ const ERROR_MAX: usize = 4096;
 
 /// Responds with a list of all sites, or of those that the query names.
 pub(super) async fn list(State(hub): State<Hub>, request: Request) -> Result<Response, Refusal> {
-    let selection = Selection::of(request.uri().query(), &hub.sites())?;
+    let selection = SiteSelection::of(request.uri().query(), &hub.sites())?;
     let path = request.uri().path().to_owned();
     let since = selection.parameter("since").filter(|_| path == "/v1/changes");
     // 0 is before the first change of every site.

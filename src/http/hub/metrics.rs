@@ -15,7 +15,7 @@ use super::{
     Hub, HubSite,
     exposition::{Joined, SitePage},
     read::Read,
-    selection::Selection,
+    selection::SiteSelection,
 };
 use crate::{
     fleet::{SiteName, SiteState},
@@ -33,7 +33,7 @@ pub(super) async fn all(
     queue: ResponseQueue,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let selection = Selection::of(request.uri().query(), &hub.sites())?;
+    let selection = SiteSelection::of(request.uri().query(), &hub.sites())?;
     let parts = request.into_parts().0;
     let read = Read { headers: &parts.headers, extensions: &parts.extensions };
     respond(&queue, &selection.sites, read).await

@@ -110,7 +110,7 @@ struct Hub(Arc<HubState>);
 struct HubState {
     sites: watch::Receiver<Arc<BTreeMap<SiteName, HubSite>>>,
     gate: Gate,
-    counts: overview::Counts,
+    counts: overview::CountCache,
 }
 
 impl Deref for Hub {
@@ -131,7 +131,7 @@ impl HubState {
 /// All routes of a hub, with all layers.
 pub fn hub_router(parts: HubParts) -> Router {
     let HubParts { sites, allowlist, gate, health, clock, limits } = parts;
-    let hub = Hub(Arc::new(HubState { sites, gate, counts: overview::Counts::new(clock) }));
+    let hub = Hub(Arc::new(HubState { sites, gate, counts: overview::CountCache::new(clock) }));
     let healthz = async move || healthz(&health.borrow());
     let routes = dashboard::hub_routes()
         .route("/healthz", get(healthz))

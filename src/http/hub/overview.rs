@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Hub, HubSite, read::Read, selection::Selection};
+use super::{Hub, HubSite, read::Read, selection::SiteSelection};
 use crate::{
     clock::Clock,
     fleet::{SiteName, SiteState, SiteStatus},
@@ -73,7 +73,7 @@ pub(super) struct SiteCounts {
 }
 
 /// The latest counts of each site.
-pub(super) struct Counts {
+pub(super) struct CountCache {
     clock: Arc<dyn Clock>,
     latest: Mutex<BTreeMap<SiteName, Slot>>,
 }
@@ -81,7 +81,7 @@ pub(super) struct Counts {
 /// The counts of one site, and when they were read. Locked while they are: further clients wait for the same.
 type Slot = Arc<tokio::sync::Mutex<Option<(Moment, SiteCounts)>>>;
 
-impl Counts {
+impl CountCache {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
         Self { clock, latest: Mutex::default() }
     }
@@ -112,7 +112,7 @@ impl Counts {
 /// Lists the sites, all or those that the query names.
 pub(super) async fn sites(State(hub): State<Hub>, request: Request) -> Result<Response, Refusal> {
     let all = hub.sites();
-    let selection = Selection::of(request.uri().query(), &all)?;
+    let selection = SiteSelection::of(request.uri().query(), &all)?;
     hub.counts.keep(|name| all.contains_key(name));
     let parts = request.into_parts().0;
     let read = Read { headers: &parts.headers, extensions: &parts.extensions };
@@ -133,7 +133,7 @@ impl SiteRow {
     }
 }
 
-/// Counts what a site's copy has.
+/// CountCache what a site's copy has.
 async fn count(site: &HubSite, read: Read<'_>) -> SiteCounts {
     let Some(info) = read.document(&site.router, "/v1/info").await else {
         let error = "the hub's copy of the site cannot be read; the hub's log says why".to_owned();

@@ -6,7 +6,7 @@ use super::{HubSite, Sites, no_such_site};
 use crate::{fleet::SiteName, http::answer::Refusal};
 
 /// The sites of a request, and the rest of its query.
-pub(super) struct Selection {
+pub(super) struct SiteSelection {
     /// In the order of their names.
     pub(super) sites: Vec<(SiteName, HubSite)>,
     /// Whether the request names any.
@@ -15,7 +15,7 @@ pub(super) struct Selection {
     pub(super) query: String,
 }
 
-impl Selection {
+impl SiteSelection {
     /// # Errors
     /// A named site does not exist.
     pub(super) fn of(query: Option<&str>, sites: &Sites) -> Result<Self, Refusal> {

@@ -9,7 +9,7 @@ use futures_util::future::{BoxFuture, ready};
 use serde_json::{Value, json};
 
 use super::{
-    portscan::{Table, remember},
+    portscan::{ResolverTable, remember},
     *,
 };
 use crate::{
@@ -95,7 +95,7 @@ fn site() -> (TestSite, HubSite) {
     let alerts = Alerts::new(AlertParts {
         store: store.clone(),
         config: config.clone(),
-        resolver: Arc::new(Table),
+        resolver: Arc::new(ResolverTable),
         clock: clock.clone(),
         hostname: None,
         runs: runs.clone(),
@@ -108,7 +108,7 @@ fn site() -> (TestSite, HubSite) {
         advertised: watch::channel(Advertised::default()).1,
         store: store.clone(),
         scanner: Scanner::stopped(),
-        resolver: Arc::new(Table),
+        resolver: Arc::new(ResolverTable),
         inventory: watch::channel(Inventory::default()).1,
         health: watch::channel(Health::default()).1,
         diagnose: Arc::new(Vec::new),

@@ -26,9 +26,9 @@ use crate::{
 };
 
 /// A resolver that knows `here`, addresses, and a name that it resolves as an ad blocker does.
-pub(super) struct Table;
+pub(super) struct ResolverTable;
 
-impl Resolve for Table {
+impl Resolve for ResolverTable {
     fn resolve<'a>(&'a self, name: &'a str) -> Resolving<'a> {
         let known = match name {
             "here" | "münchen.example" => "127.0.0.1",
@@ -84,7 +84,7 @@ fn appliance_of(limits: ServerLimits, pace: DiskPace) -> TestAppliance {
         scanner: scanner.clone(),
         watch: watch_links,
         clock: Arc::new(clock),
-        resolver: Arc::new(Table),
+        resolver: Arc::new(ResolverTable),
         config: config_seen.clone(),
         inventory: inventory_seen.clone(),
         requests,
@@ -97,7 +97,7 @@ fn appliance_of(limits: ServerLimits, pace: DiskPace) -> TestAppliance {
     let alerts = Alerts::new(AlertParts {
         store: store.clone(),
         config: config_seen.clone(),
-        resolver: Arc::new(Table),
+        resolver: Arc::new(ResolverTable),
         clock: Arc::new(clock),
         hostname: None,
         runs: runs.clone(),
@@ -110,7 +110,7 @@ fn appliance_of(limits: ServerLimits, pace: DiskPace) -> TestAppliance {
         advertised: advertised_seen,
         store: store.clone(),
         scanner: scanner.clone(),
-        resolver: Arc::new(Table),
+        resolver: Arc::new(ResolverTable),
         inventory: inventory_seen,
         health: health_seen,
         diagnose: Arc::new(|| vec![Diagnosis::ok("clock", "it is right")]),
