@@ -102,6 +102,12 @@ impl<'a> Fleet<'a> {
         self.sites.push(SiteOfFleet { name: name.to_owned(), appliance, running });
     }
 
+    fn hub_token(&self) -> String {
+        let config = self.hub.write_config();
+        let ended = self.hub.run(&["token", "--config", config.to_str().unwrap()], COMMAND);
+        ended.stdout.trim().to_owned()
+    }
+
     fn at_hub(&self, path: &str) -> Value {
         self.running.as_ref().unwrap().get(path).json()
     }
@@ -181,6 +187,32 @@ fn a_hub_shows_what_its_sites_show_and_changes_what_they_expect() {
         site.running.unwrap().stop();
     }
     fleet.running.take().unwrap().stop();
+}
+
+/// A card that was replaced: the hub keeps what it has until a person says that the new one is meant.
+#[test]
+fn a_new_database_takes_a_sites_place_once_a_person_says_so() {
+    let lab = Lab::describe(DEVICES);
+    let mut fleet = Fleet::start(&lab, 1);
+    fleet.site(0).wait_for_complete(6, LONG);
+    fleet.wait_until_equal();
+    fleet.sites[0].running.take().unwrap().stop();
+    std::fs::remove_file(fleet.sites[0].appliance.database()).unwrap();
+    fleet.sites[0].running = Some(fleet.sites[0].appliance.start());
+    let refusal = eventually(LONG, "the hub refuses another database", || {
+        fleet.at_hub("/v1/sites")[0]["refusal"].as_str().map(str::to_owned)
+    });
+    assert!(refusal.contains("portscan hub adopt house-1"), "{refusal}");
+    assert_eq!(fleet.devices().len(), 6);
+
+    let (url, token) = (fleet.running.as_ref().unwrap().base().to_owned(), fleet.hub_token());
+    let adopted = fleet.hub.run(&["hub", "adopt", "house-1", "--url", &url, "--token", &token], COMMAND);
+    assert!(adopted.status.success(), "{}", adopted.stderr);
+    // It asks again at once, rather than in five minutes.
+    fleet.sites[0].running.take().unwrap().stop();
+    fleet.sites[0].running = Some(fleet.sites[0].appliance.start());
+    fleet.wait_until_equal();
+    assert_eq!(fleet.at_hub("/v1/sites")[0]["refusal"], Value::Null);
 }
 
 /// What may happen between two looks.

@@ -102,7 +102,7 @@ pub enum Now {
     Setup(SetupArgs),
     /// Check what this machine allows and lacks; sends nothing on any network
     Doctor(DoctorArgs),
-    /// Make the keys of a fleet: of a hub and of its sites
+    /// Show many appliances as one: their keys, and the hub that copies their databases
     #[command(subcommand)]
     Hub(HubCommand),
     /// Print the token that authorises changes over HTTP

@@ -60,7 +60,7 @@ pub use doctor::DoctorArgs;
 pub use expected::ExpectedCommand;
 pub use explain::ExplainArgs;
 pub use hosts::HostsArgs;
-pub use hub::{EnrolArgs, HubCommand, HubDirArgs, InitArgs, RevokeArgs, ServeHubArgs};
+pub use hub::{AdoptArgs, EnrolArgs, HubCommand, HubDirArgs, InitArgs, KeyCommand, RevokeArgs, ServeHubArgs};
 pub use import::ImportArgs;
 pub use import_expected::ImportExpectedArgs;
 pub use run::RunArgs;
@@ -259,7 +259,7 @@ async fn dispatch(
         Now::Alert(what) => alert::alert(what, &arguments.overrides(), world, terminal).await,
         Now::Doctor(args) => doctor::doctor(args, &arguments.overrides(), world, terminal),
         Now::Setup(args) => setup::setup(args, &arguments.overrides(), terminal),
-        Now::Hub(what) => hub::hub(what, &arguments.overrides(), world.clock.as_ref(), terminal),
+        Now::Hub(what) => hub::hub(what, &arguments.overrides(), world, terminal).await,
         Now::Token => token::token(&arguments.overrides(), terminal),
         Now::CheckConfig(args) => {
             check::check_config(args, &arguments.overrides(), arguments.verbose, world, terminal).await

@@ -173,6 +173,7 @@ impl Copies {
         let served = HubSite {
             status: copy.status(),
             router: routes(&copy, &self.0.env)?,
+            store: copy.store().clone(),
             forward: Arc::new(Forwarding { site: site.clone(), connection }),
         };
         {

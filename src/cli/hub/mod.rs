@@ -1,9 +1,10 @@
-//! `portscan hub`: the keys of a fleet, and the configuration of its broker.
+//! `portscan hub`: the keys of a fleet, the configuration of its broker, and the hub's options.
 //!
 //! | file | content |
 //! |---|---|
 //! | `init` | makes a hub's directory: the authority, the broker's and the hub's certificates, the broker's files |
 //! | `enrol`, `revoke` | add and remove a site's certificates |
+//! | `adopt` | lets another database take the place of a site's |
 //! | `authority` | signs certificates |
 //! | `identity` | the name by which the broker knows a certificate |
 //! | `serve` | the options of the hub itself |
@@ -11,6 +12,7 @@
 //! | `broker` | the broker's configuration, and its reload |
 //! | `directory` | the files of a hub's directory, and how they are written |
 
+mod adopt;
 mod authority;
 mod broker;
 mod directory;
@@ -31,25 +33,35 @@ use std::{
 use clap::{Args, Subcommand};
 
 use self::directory::HubDir;
-pub use self::{enrol::EnrolArgs, init::InitArgs, revoke::RevokeArgs, serve::ServeHubArgs};
-use super::{CliError, Terminal};
+pub use self::{adopt::AdoptArgs, enrol::EnrolArgs, init::InitArgs, revoke::RevokeArgs, serve::ServeHubArgs};
+use super::{CliError, CommandEnv, Terminal};
 use crate::{
     clock::{Clock, EARLIEST_SANE},
     config::{Config, Overrides},
     fleet::SiteName,
 };
 
-/// The commands for the keys of a fleet.
+/// The commands of a fleet.
 #[derive(Subcommand, Debug, Clone, PartialEq)]
 pub enum HubCommand {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    Keys(KeyCommand),
+    /// Run the hub: copy the sites' databases, and serve them all over HTTP
+    Serve(ServeHubArgs),
+    /// Let another database take the place of a site's
+    Adopt(AdoptArgs),
+}
+
+/// The commands for the keys of a fleet.
+#[derive(Subcommand, Debug, Clone, PartialEq)]
+pub enum KeyCommand {
     /// Make a hub's keys and its broker's configuration, once
     Init(InitArgs),
     /// Make a certificate for a site: a new one, or one that is to replace the site's present one
     Enrol(EnrolArgs),
     /// Take a site's certificates away; a site that is connected is cut off
     Revoke(RevokeArgs),
-    /// Run the hub: copy the sites' databases, and serve them all over HTTP
-    Serve(ServeHubArgs),
 }
 
 /// Where the hub's keys are.
@@ -111,18 +123,30 @@ fn known(there: &[SiteName]) -> String {
 }
 
 /// Runs one of the commands and prints what it has done and what is next.
-pub(super) fn hub(
+pub(super) async fn hub(
     command: &HubCommand,
+    overrides: &Overrides,
+    world: &CommandEnv,
+    terminal: &mut Terminal<'_>,
+) -> Result<u8, CliError> {
+    match command {
+        HubCommand::Keys(command) => change_keys(command, overrides, world.clock.as_ref(), terminal),
+        HubCommand::Adopt(args) => adopt::adopt(args, overrides, world, terminal).await,
+        // It runs for ever, with a log in place of a terminal, and is started by `app`.
+        HubCommand::Serve(_) => Ok(super::FAILED),
+    }
+}
+
+fn change_keys(
+    command: &KeyCommand,
     overrides: &Overrides,
     clock: &dyn Clock,
     terminal: &mut Terminal<'_>,
 ) -> Result<u8, CliError> {
     match command {
-        HubCommand::Init(args) => init::init(args, overrides, today(clock)?, terminal),
-        HubCommand::Enrol(args) => enrol::enrol(args, overrides, today(clock)?, terminal),
-        HubCommand::Revoke(args) => revoke::revoke(args, overrides, terminal),
-        // It runs for ever, with a log in place of a terminal, and is started by `app`.
-        HubCommand::Serve(_) => Ok(super::FAILED),
+        KeyCommand::Init(args) => init::init(args, overrides, today(clock)?, terminal),
+        KeyCommand::Enrol(args) => enrol::enrol(args, overrides, today(clock)?, terminal),
+        KeyCommand::Revoke(args) => revoke::revoke(args, overrides, terminal),
     }
 }
 

@@ -30,14 +30,14 @@ impl Clock for TestClock {
 /// The leap day: ten and twenty years later there is none.
 const TODAY: TestClock = TestClock("2028-02-29T12:00:00Z");
 
-fn ran_at(clock: &TestClock, command: &HubCommand, overrides: &Overrides) -> Result<String, String> {
+fn ran_at(clock: &TestClock, command: &KeyCommand, overrides: &Overrides) -> Result<String, String> {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let mut terminal = Terminal { out: &mut out, err: &mut err, input: None, width: None, progress: None };
-    let ended = hub(command, overrides, clock, &mut terminal).map_err(|error| error.to_string());
+    let ended = change_keys(command, overrides, clock, &mut terminal).map_err(|error| error.to_string());
     ended.map(|_| String::from_utf8(out).unwrap())
 }
 
-fn ran(command: &HubCommand) -> Result<String, String> {
+fn ran(command: &KeyCommand) -> Result<String, String> {
     ran_at(&TODAY, command, &Overrides::default())
 }
 
@@ -45,17 +45,17 @@ fn within(dir: &Path) -> HubDirArgs {
     HubDirArgs { dir: Some(dir.to_owned()) }
 }
 
-fn init(dir: &Path, names: &[&str]) -> HubCommand {
+fn init(dir: &Path, names: &[&str]) -> KeyCommand {
     let names = names.iter().map(|name| (*name).to_owned()).collect();
-    HubCommand::Init(InitArgs { names, dir: within(dir), bind: "0.0.0.0:4300".parse().unwrap() })
+    KeyCommand::Init(InitArgs { names, dir: within(dir), bind: "0.0.0.0:4300".parse().unwrap() })
 }
 
-fn enrol(dir: &Path, site: &str, out: Option<PathBuf>) -> HubCommand {
-    HubCommand::Enrol(EnrolArgs { site: site.parse().unwrap(), dir: within(dir), out })
+fn enrol(dir: &Path, site: &str, out: Option<PathBuf>) -> KeyCommand {
+    KeyCommand::Enrol(EnrolArgs { site: site.parse().unwrap(), dir: within(dir), out })
 }
 
-fn revoke(dir: &Path, site: &str, older: bool) -> HubCommand {
-    HubCommand::Revoke(RevokeArgs { site: site.parse().unwrap(), older, dir: within(dir) })
+fn revoke(dir: &Path, site: &str, older: bool) -> KeyCommand {
+    KeyCommand::Revoke(RevokeArgs { site: site.parse().unwrap(), older, dir: within(dir) })
 }
 
 #[test]

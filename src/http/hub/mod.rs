@@ -6,6 +6,7 @@
 //! | `forward` | sends what changes something to the site |
 //! | `selection` | `?site=NAME` |
 //! | `chosen` | the paths that are one site's, at the root |
+//! | `adopt` | lets another database take a site's place |
 //! | `joined` | the lists of all sites as one |
 //! | `splice` | adds the site's name to each element of a list, as it passes |
 //! | `overview` | /v1/sites |
@@ -15,6 +16,7 @@
 //! A site's answers come from the routes of an appliance over the hub's copy of its database, called within the
 //! process. Nothing is sent into a network for a client that reads, and nothing here probes.
 
+mod adopt;
 mod chosen;
 mod exposition;
 mod forward;
@@ -32,7 +34,7 @@ use axum::{
     Extension, Router,
     extract::{Request, State},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
@@ -51,6 +53,7 @@ use crate::{
     clock::Clock,
     fleet::{ForwardedAnswer, ForwardedRequest, SiteName, SiteStatus},
     service::health::Health,
+    store::Store,
 };
 
 /// All sites, by name.
@@ -80,6 +83,8 @@ pub struct HubSite {
     /// The routes of an appliance over the hub's copy of the site's database. Only reads reach it, each under the host
     /// name `localhost`. Its gate must trust no network, its scanner must be stopped.
     pub router: Router,
+    /// The copy.
+    pub store: Store,
     /// Sends a request to the site itself.
     pub forward: Arc<dyn ForwardRequest>,
 }
@@ -136,7 +141,8 @@ pub fn hub_router(parts: HubParts) -> Router {
     let routes = dashboard::hub_routes()
         .route("/healthz", get(healthz))
         .route("/metrics", get(metrics::all))
-        .route("/v1/sites", get(overview::sites));
+        .route("/v1/sites", get(overview::sites))
+        .route("/v1/sites/{name}/adopt", post(adopt::adopt));
     let routes = joined::PATHS
         .into_iter()
         .fold(routes, |routes, path| routes.route(path, get(joined::list).fallback(chosen::serve)))

@@ -120,7 +120,8 @@ fn site() -> (TestSite, HubSite) {
     let answer = ForwardedAnswer { status: 204, content_type: None, body: Vec::new() };
     let recorder = Arc::new(Recorder { requests: Mutex::default(), answer: Mutex::new(Ok(answer)) });
     let (status, seen) = watch::channel(SiteStatus::default());
-    let hub_site = HubSite { status: seen, router: router(parts), forward: recorder.clone() };
+    let hub_site =
+        HubSite { status: seen, router: router(parts), store: store.clone(), forward: recorder.clone() };
     (TestSite { store, recorder, status, _threads: threads, _dir: dir }, hub_site)
 }
 
@@ -203,9 +204,9 @@ impl TestHub {
     /// Adds a site whose copy answers with this router.
     fn add(&self, site: &str, router: Router) {
         let forward = Arc::clone(&self.house.recorder);
-        let status = self.house.status.subscribe();
+        let (status, store) = (self.house.status.subscribe(), self.house.store.clone());
         self.sites.send_modify(|sites| {
-            Arc::make_mut(sites).insert(name(site), HubSite { status, router, forward });
+            Arc::make_mut(sites).insert(name(site), HubSite { status, router, store, forward });
         });
     }
 }

@@ -133,7 +133,10 @@ impl SiteCopy {
                     }
                     return;
                 }
-                HubAnswer::SendAll => status.state = SiteState::CatchingUp,
+                HubAnswer::SendAll => {
+                    status.refusal = None;
+                    status.state = SiteState::CatchingUp;
+                }
                 HubAnswer::Continue(_) => status.refusal = None,
                 HubAnswer::Accepted if status.state == SiteState::Silent => status.state = SiteState::Current,
                 _ => {}

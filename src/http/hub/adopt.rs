@@ -1,0 +1,29 @@
+//! POST /v1/sites/NAME/adopt: from now on the site is the appliance that reports next, whichever database it has.
+
+use axum::{
+    extract::{Path, Request, State},
+    response::{IntoResponse, Response},
+};
+use hyper::StatusCode;
+
+use super::{Hub, no_such_site};
+use crate::{
+    fleet::SiteName,
+    http::{answer::Refusal, sender::Sender},
+};
+
+/// Forgets of which database the copy is. What it shows stays until that appliance's first batch replaces it.
+pub(super) async fn adopt(
+    State(hub): State<Hub>,
+    Path(name): Path<String>,
+    sender: Sender,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let (parts, _) = request.into_parts();
+    hub.gate.check(sender, parts.extensions.get(), &parts.headers).await?;
+    let name: SiteName = name.parse().map_err(|_| no_such_site())?;
+    let store = hub.sites().get(&name).map(|site| site.store.clone()).ok_or_else(no_such_site)?;
+    store.forget_succession().await?;
+    tracing::info!(site = %name, "the appliance that reports next replaces the site's data");
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
