@@ -244,11 +244,11 @@ screenshots: setup ## renew the dashboard's screenshots (docs/page.md)
 	PORTSCAN_TEST_SCREENSHOTS=$(CURDIR)/tests/screenshots \
 	  $(AS_ROOT) $(CARGO) test --locked --test integration -- --ignored browser::pictures
 
-pi-test: setup pi-setup deb ## install the package on an emulated Pi, cut its power, fill its card: as root, an hour
+pi-test: setup pi-setup deb-setup deb ## install on an emulated Pi as README says, cut its power, fill its card: as root, an hour
 	$(CARGO) test --locked --test integration --no-run
 	$(CARGO) test --locked --offline --test integration -- --ignored --nocapture --test-threads 1 pi:: --skip pi::image
 
-pi-image-test: setup pi-setup ## run the container image on an emulated Pi, as compose.yaml says: as root, half an hour
+pi-image-test: setup pi-setup ## run the container image on an emulated Pi, as docs/container.md says: as root, half an hour
 	$(MAKE) image IMAGE_ARCHS=arm64 PROFILE=quick IMAGE=$(CURDIR)/target/image/pi.tar
 	$(CARGO) test --locked --test integration --no-run
 	$(CARGO) test --locked --offline --test integration -- --ignored --nocapture --test-threads 1 pi::image

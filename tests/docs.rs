@@ -1,7 +1,7 @@
 //! The documents agree with the repository: every link, anchor and name leads somewhere, and everything that exists is
 //! described. No test here needs a network.
 
-mod markdown;
+pub mod markdown;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

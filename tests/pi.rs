@@ -1,7 +1,9 @@
 //! The package on a whole machine: what a single process cannot show. A Pi is emulated, with the lab's devices on its
 //! network; it takes minutes, so `make pi-test` runs it.
 
+mod documents;
 mod image;
+mod owner;
 
 use std::{collections::BTreeSet, path::Path, process::Command, time::Duration};
 
@@ -64,6 +66,14 @@ fn wait_for_answers(pi: &Pi<'_>) {
 
 fn property(pi: &mut Pi<'_>, name: &str) -> String {
     pi.run(&format!("systemctl show --property={name} --value portscan"))
+}
+
+/// The devices that it lists, with the time since when it knows each.
+fn rows(pi: &Pi<'_>) -> Vec<(String, String)> {
+    let rows = pi.site().get("/v1/hosts").json();
+    let rows = rows.as_array().unwrap_or_else(|| panic!("{rows}")).iter();
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    rows.map(|row| (text(&row["mac"]), text(&row["first_seen"]))).collect()
 }
 
 /// One or two of every kind of device in a house: as many as an emulated processor has time for.

@@ -25,10 +25,12 @@ binfmt=/proc/sys/fs/binfmt_misc
 [ -e $binfmt/register ] || mount -t binfmt_misc binfmt_misc $binfmt
 [ -e $binfmt/qemu-aarch64 ] || update-binfmts --enable qemu-aarch64
 
-# Without documentation. curl sends requests from within, nmap is for the comparison, sqlite3 checks the database, podman
+# Without documentation. sudo, curl, ca-certificates and libnss-mdns, which resolves names in .local for all programs, are
+# what the documents' commands find on Raspberry Pi OS. nmap is for the comparison, sqlite3 checks the database, podman
 # runs the container image, and Python the podman-compose that the test brings: Debian's is too old.
 mmdebstrap --quiet --architectures=arm64 --variant=minbase --aptopt='Acquire::Languages "none"' \
-  --include=systemd-sysv,udev,dbus,avahi-daemon,iproute2,curl,nmap,sqlite3,podman,crun,python3-yaml,python3-dotenv \
+  --include=systemd-sysv,udev,dbus,avahi-daemon,libnss-mdns,iproute2,sudo,curl,ca-certificates,nmap,sqlite3 \
+  --include=podman,crun,python3-yaml,python3-dotenv \
   --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
   --dpkgopt='path-exclude=/usr/share/man/*' $suite "$root"
 mmdebstrap --quiet --architectures=arm64 --variant=extract --include=linux-image-cloud-arm64,busybox-static \
@@ -71,6 +73,10 @@ echo pi | put etc/hostname
 printf '127.0.0.1 localhost\n127.0.1.1 pi\n::1 localhost\n' | put etc/hosts
 tr -d - </proc/sys/kernel/random/uuid | put etc/machine-id
 chroot "$root" systemctl --quiet enable shell systemd-networkd
+# The owner's account, as Raspberry Pi OS makes it.
+chroot "$root" useradd --create-home --shell /bin/bash --groups adm,sudo pi
+echo 'pi ALL=(ALL) NOPASSWD: ALL' | put etc/sudoers.d/010_pi-nopasswd
+chmod 440 "$root/etc/sudoers.d/010_pi-nopasswd"
 # The kernel's module for overlays is not among those below, and the image is one layer.
 printf '[storage]\ndriver = "vfs"\nrunroot = "/run/containers"\ngraphroot = "/var/lib/containers"\n' \
   | put etc/containers/storage.conf

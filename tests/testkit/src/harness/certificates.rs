@@ -4,8 +4,8 @@ use std::{fs, path::Path, process::Command};
 
 use super::missing;
 
-/// Makes `ca.pem` in this directory, and with their keys (`NAME.key`) `server.pem`, for the loopback, `expired.pem`, and
-/// `misnamed.pem`, for another name.
+/// Makes `ca.pem` in this directory, and with their keys (`NAME.key`) `server.pem`, for the loopback and for the
+/// example.org of the documents, `expired.pem`, and `misnamed.pem`, for another name.
 pub(super) fn make(home: &Path) {
     let openssl = |arguments: &[&str]| {
         let made = Command::new("openssl").args(arguments).current_dir(home).output();
@@ -16,7 +16,7 @@ pub(super) fn make(home: &Path) {
     let ca = ["-x509", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=lab", "-days", "30"];
     openssl(&[&["req"], &key[..], &ca[..], &["-addext", "basicConstraints=critical,CA:TRUE"][..]].concat());
     for (name, host, days) in [
-        ("server", "DNS:localhost,IP:127.0.0.1", "30"),
+        ("server", "DNS:localhost,DNS:example.org,IP:127.0.0.1", "30"),
         ("expired", "IP:127.0.0.1", "0"),
         ("misnamed", "DNS:other", "30"),
     ] {

@@ -43,6 +43,7 @@ pub mod nginx;
 pub mod pi;
 pub mod postfix;
 pub mod prometheus;
+pub mod publisher;
 pub mod receiver;
 pub mod rsyslog;
 pub mod server;
