@@ -116,10 +116,10 @@ fn main() {
 
 /// The hub and its broker, in the namespace of this thread.
 struct Hub {
-    home: TempDir,
-    commands: Portscan,
     running: Running,
     _broker: NatsServer,
+    commands: Portscan,
+    home: TempDir,
     _lab: Lab,
 }
 
@@ -137,7 +137,7 @@ impl Hub {
         let config = commands.write_config();
         let serve = ["hub", "serve", "--dir", dir, "--config", config.to_str().unwrap()];
         let running = commands.begin(&serve).listening();
-        Self { home, commands, running, _broker: broker, _lab: lab }
+        Self { running, _broker: broker, commands, home, _lab: lab }
     }
 
     /// The port of its page in its namespace.
