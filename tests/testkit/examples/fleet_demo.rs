@@ -1,10 +1,10 @@
 //! A fleet to look at (`make fleet-demo`): a broker, a hub and three appliances, each of which scans a simulated LAN of
 //! its own. It prints where the hub's page is, and ends everything on Ctrl-C.
 //!
-//! Each appliance is in a network namespace with its LAN, and so are the hub and its broker. No namespace has a route to
-//! another or to this machine's network. What connects them are forwarders: a listening socket belongs to the namespace
-//! in which it was made, and a thread of the hub's namespace may accept its connections all the same. The same brings the
-//! page to this machine's loopback.
+//! Each appliance is in a network namespace with its LAN, and so are the hub and its broker. No namespace has a route
+//! to another or to this machine's network. What connects them are forwarders: a listening socket belongs to the
+//! namespace in which it was made, and a thread of the hub's namespace may accept its connections all the same. The
+//! same brings the page to this machine's loopback.
 
 #![allow(clippy::print_stdout, reason = "it is for a person at a terminal")]
 #![allow(clippy::unwrap_used, reason = "a demonstration that cannot go on has failed")]
@@ -75,9 +75,9 @@ const SITES: [(&str, &[(&str, &str, &str)]); 3] = [
 ];
 
 fn main() {
-    // Blocked before there is any other thread or process, all of which inherit it: so this thread alone takes the signal,
-    // after which every value here is dropped, and with it the processes and their files. The processes are killed then;
-    // their data are thrown away.
+    // Blocked before there is any other thread or process, all of which inherit it: so this thread alone takes the
+    // signal, after which every value here is dropped, and with it the processes and their files. The processes are
+    // killed then; their data are thrown away.
     let ends = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
     ends.thread_block().unwrap();
 
@@ -103,8 +103,9 @@ fn main() {
         })
         .collect();
     println!(
-        "\nThe hub's page:  http://{address}/\n  curl -s {address}/v1/sites\n  curl -s '{address}/v1/hosts?site=house-2'\n  \
-         curl -s {address}/metrics\nIts devices are simulated, and scanned as you look. Ctrl-C ends everything.\n"
+        "\nThe hub's page:  http://{address}/\n  curl -s {address}/v1/sites\n  curl -s \
+         '{address}/v1/hosts?site=house-2'\n  curl -s {address}/metrics\nThe devices are simulated, and scanned as \
+         you look. Ctrl-C ends everything.\n"
     );
     ends.wait().unwrap();
     println!("ending");
@@ -202,7 +203,7 @@ fn run_site(
     _ = stopped.recv();
 }
 
-/// Forwards the connections of a socket, of whatever namespace, to this port of the loopback in this thread's namespace.
+/// Forwards the connections of a socket, of whatever namespace, to this port of this thread's loopback.
 fn forward(socket: TcpListener, port: u16) {
     thread::spawn(move || {
         for accepted in socket.incoming() {
