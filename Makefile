@@ -75,7 +75,7 @@ TARBALL_OF_armhf := $(MUSL_OF_armv7)
 .DEFAULT_GOAL := run
 .PHONY: run build release cross cross-test cross-test-setup deb deb-setup deb-test repository-test image image-setup \
   image-test add-on repository sbom dist test acceptance \
-  first-minute identify-cost servers properties alerts home-assistant siege \
+  first-minute identify-cost servers properties alerts home-assistant siege fleet fleet-demo \
   pi-test pi-image-test pi-setup screenshots bench bench-micro bench-setup fuzz fuzz-setup lint deny deny-advisories \
   msrv msrv-setup docs setup services vendors stats help clean
 
@@ -224,6 +224,16 @@ alerts: setup ## send a thousand alerts through each channel while all are kille
 	$(AS_ROOT) $(CARGO) test --locked --offline --test integration -- --nocapture \
 	  delivery::channels::kills delivery::http::kills delivery::mail::kills delivery::mqtt::kills \
 	  delivery::syslog::kills
+
+fleet: export PORTSCAN_TEST_HISTORIES ?= 100
+fleet: export PORTSCAN_TEST_SITES ?= 5
+fleet: setup ## kill sites, hub and broker in a hundred histories of five sites; the hub's copies must be equal
+	$(CARGO) test --locked --lib --test integration --no-run
+	$(AS_ROOT) $(CARGO) test --locked --offline --lib --test integration -- --nocapture fleet::
+
+fleet-demo: setup build ## show a hub and three appliances with simulated devices in a browser here, until Ctrl-C
+	$(CARGO) build --locked --package testkit --example fleet_demo
+	@PORTSCAN_TEST_BINARY=$(CURDIR)/$(BINARY) $(AS_ROOT) target/debug/examples/fleet_demo
 
 home-assistant: setup ## let a real Home Assistant find the appliance by MQTT and press its button: needs Python 3.13
 	@tests/setup/home-assistant
