@@ -36,6 +36,8 @@ pub enum SuccessionVerdict {
     Continues(Pass),
     /// Nothing is committed: the site sends all of its data.
     StartsAnew,
+    /// A batch that continues something, and nothing is committed: the copy was removed.
+    NothingHere,
     /// The site has another database than the one whose data is here.
     OtherDatabase,
     /// Another appliance, with a copy of the same database, has reported since.
@@ -61,7 +63,7 @@ impl Succession {
     pub fn judge(&self, batch: &Batch) -> SuccessionVerdict {
         match self.standing {
             None if batch.replaces_all && batch.pass.is_none() => SuccessionVerdict::StartsAnew,
-            None => SuccessionVerdict::Forked,
+            None => SuccessionVerdict::NothingHere,
             Some(standing) if standing.epoch != batch.epoch => SuccessionVerdict::OtherDatabase,
             Some(standing) if batch.pass == Some(standing.pass) => {
                 SuccessionVerdict::Continues(standing.pass)
@@ -127,6 +129,12 @@ mod tests {
     fn another_database_never_replaces_the_data_unasked() {
         assert_eq!(standing(9, Some(8)).greet(&greeting([2; 16], None)), SuccessionVerdict::OtherDatabase);
         assert_eq!(Succession::default().greet(&greeting([2; 16], None)), SuccessionVerdict::StartsAnew);
+    }
+
+    #[test]
+    fn a_site_whose_copy_is_gone_is_no_copied_card() {
+        assert_eq!(Succession::default().judge(&batch(Some(9), false)), SuccessionVerdict::NothingHere);
+        assert_eq!(Succession::default().judge(&batch(None, true)), SuccessionVerdict::StartsAnew);
     }
 
     #[test]

@@ -120,7 +120,7 @@ impl SiteCopy {
             SiteMessage::Greeting(greeting) => self.greet(&greeting, &mut known).await,
             SiteMessage::Batch(batch) => self.apply(batch).await,
             SiteMessage::Context(context) => self.keep(context, &mut known),
-            SiteMessage::Alive => HubAnswer::Accepted,
+            SiteMessage::Alive => self.answer_alive().await,
         };
         let heard = self.clock.wall();
         self.status.send_modify(|status| {
@@ -159,6 +159,15 @@ impl SiteCopy {
         });
     }
 
+    /// A site that has nothing to send would not notice that its copy was removed.
+    async fn answer_alive(&self) -> HubAnswer {
+        match self.store.succession().await {
+            Ok(succession) if succession.standing.is_none() => HubAnswer::SendAll,
+            Ok(_) => HubAnswer::Accepted,
+            Err(error) => HubAnswer::Later(error.to_string()),
+        }
+    }
+
     async fn greet(&self, greeting: &SiteGreeting, known: &mut CopiedContext) -> HubAnswer {
         let own = u32::try_from(Store::SCHEMA).unwrap_or(u32::MAX);
         let host = one_line(&greeting.host, LONGEST_WORD);
@@ -186,7 +195,7 @@ impl SiteCopy {
         let site = &self.name;
         match verdict {
             SuccessionVerdict::Continues(pass) => HubAnswer::Continue(pass),
-            SuccessionVerdict::StartsAnew => HubAnswer::SendAll,
+            SuccessionVerdict::StartsAnew | SuccessionVerdict::NothingHere => HubAnswer::SendAll,
             SuccessionVerdict::OtherDatabase => HubAnswer::Refused(format!(
                 "{host} reports as {site} with another database than the one whose data the hub has. If it replaces the \
                  appliance of before, run at the hub: portscan hub adopt {site}. If it is another site, give it \

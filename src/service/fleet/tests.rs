@@ -341,6 +341,23 @@ async fn a_site_that_left_the_fleet_and_comes_back_also_tells_what_it_has_droppe
 }
 
 #[tokio::test]
+async fn a_site_sends_all_again_once_its_copy_is_gone() {
+    let pair = Pair::new();
+    write_anything(&pair.store, &mut fastrand::Rng::with_seed(1)).await;
+    let mut position = pair.uplink.begin().await.unwrap();
+    pair.uplink.send_round(&mut position).await.unwrap();
+    assert_eq!(pair.link.copy.receive(SiteMessage::Alive).await, HubAnswer::Accepted);
+
+    pair.link.copy.store().forget_succession().await.unwrap();
+    assert_eq!(pair.link.copy.receive(SiteMessage::Alive).await, HubAnswer::SendAll);
+    pair.store.record_sightings(vec![device(8, true)], Vec::new()).await.unwrap();
+    let ended = pair.uplink.send_round(&mut position).await.unwrap_err();
+    assert!(matches!(ended, UplinkEnd::CopyGone), "{ended}");
+    pair.sync().await.unwrap();
+    pair.assert_equal().await;
+}
+
+#[tokio::test]
 async fn what_a_hub_knows_of_a_site_outlives_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let name = || "a".parse().unwrap();

@@ -62,6 +62,8 @@ pub(super) enum UplinkEnd {
     Later(String),
     #[error("the hub refuses this appliance: {0}")]
     Refused(String),
+    #[error("the hub has no copy of this appliance's data any more")]
+    CopyGone,
     #[error("the hub's answer does not belong to what was sent")]
     Confused,
     #[error("cannot make a random number: {0}")]
@@ -126,7 +128,9 @@ impl Uplink {
                 Ok(()) = self.0.config.changed() => self.send_context().await?,
                 Ok(()) = self.0.health.changed() => self.send_context().await?,
                 () = sleep_until(last + ALIVE) => {
-                    self.ask(SiteMessage::Alive).await?;
+                    if self.ask(SiteMessage::Alive).await? != HubAnswer::Accepted {
+                        return Err(UplinkEnd::CopyGone);
+                    }
                     last = Instant::now();
                 }
             }
@@ -169,8 +173,10 @@ impl Uplink {
             let part = part?;
             let Position { epoch, pass, replaces_all } = *position;
             let batch = Batch { epoch, pass, replaces_all, is_last: part.through.is_some(), rows: part.rows };
-            let HubAnswer::Committed(acknowledgement) = self.ask(SiteMessage::Batch(batch)).await? else {
-                return Err(UplinkEnd::Confused);
+            let acknowledgement = match self.ask(SiteMessage::Batch(batch)).await? {
+                HubAnswer::Committed(acknowledgement) => acknowledgement,
+                HubAnswer::SendAll => return Err(UplinkEnd::CopyGone),
+                _ => return Err(UplinkEnd::Confused),
             };
             self.0.store.acknowledge(acknowledgement.pass, part.through).await?;
             *position = Position { epoch, pass: Some(acknowledgement.pass), replaces_all: false };
