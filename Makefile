@@ -75,7 +75,7 @@ TARBALL_OF_armhf := $(MUSL_OF_armv7)
 .DEFAULT_GOAL := run
 .PHONY: run build release cross cross-test cross-test-setup deb deb-setup deb-test repository-test image image-setup \
   image-test add-on repository sbom dist test acceptance \
-  first-minute identify-cost servers properties alerts home-assistant siege fleet fleet-demo \
+  first-minute identify-cost servers properties alerts home-assistant siege fleet fleet-cost fleet-demo \
   pi-test pi-image-test pi-setup screenshots bench bench-micro bench-setup fuzz fuzz-setup lint deny deny-advisories \
   msrv msrv-setup docs setup services vendors stats help clean
 
@@ -230,6 +230,12 @@ fleet: export PORTSCAN_TEST_SITES ?= 5
 fleet: setup ## kill sites, hub and broker in a hundred histories of five sites; the hub's copies must be equal
 	$(CARGO) test --locked --lib --test integration --no-run
 	$(AS_ROOT) $(CARGO) test --locked --offline --lib --test integration -- --nocapture fleet::
+
+fleet-cost: setup ## measure a hub of forty sites with 250 devices each: time, memory, disk, answers
+	$(CARGO) build --locked --profile quick
+	$(CARGO) test --locked --test integration --no-run
+	PORTSCAN_TEST_BINARY=$(CURDIR)/$(BINARY) $(AS_ROOT) $(CARGO) test --locked --offline --test integration -- --ignored \
+	  --nocapture fleet::scale
 
 fleet-demo: setup build ## show a hub and three appliances with simulated devices in a browser here, until Ctrl-C
 	$(CARGO) build --locked --package testkit --example fleet_demo

@@ -1,7 +1,9 @@
 //! Sites, their broker and their hub, as real processes, of which any may be killed: in the end the hub shows what each
 //! site shows.
 
-use std::time::Duration;
+mod scale;
+
+use std::{path::PathBuf, time::Duration};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -87,12 +89,17 @@ impl<'a> Fleet<'a> {
         self.running = Some(self.hub.begin(&["hub", "serve", "--dir", dir, "--config", config]).listening());
     }
 
-    fn enrol(&mut self, name: &str) {
+    /// Makes a site's credentials; returns their directory.
+    fn credentials(&self, name: &str) -> PathBuf {
         let out = self.home.path().join("sites");
         self.hub_command(&["enrol", name, "--out", out.to_str().unwrap()]);
+        out.join(name)
+    }
+
+    fn enrol(&mut self, name: &str) {
         let fleet = format!(
             "[fleet]\nsite = \"{name}\"\nhub = \"tls://localhost:{PORT}\"\ncredentials_dir = {:?}\n",
-            out.join(name)
+            self.credentials(name)
         );
         let feed = static_feed(self.lab);
         let config =
