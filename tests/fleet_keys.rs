@@ -312,8 +312,6 @@ fn only_a_certificate_that_was_enrolled_connects_and_only_as_itself(#[case] vers
     let hub_user = hub_user.split_once('"').unwrap().0.to_owned();
     assert!(hub_user.ends_with(".hub.portscan"), "{hub_user}");
     block_on(async {
-        let hub = hub_keys.connect_hub().await;
-        let mut from_sites = hub.subscribe(">").await;
         let ca = hub_keys.file("ca.crt");
         // Another fleet's, whose authority has the same name.
         let other_ca = options(&ca, &strange.join("site.crt"), &strange.join("site.key"));
@@ -326,7 +324,7 @@ fn only_a_certificate_that_was_enrolled_connects_and_only_as_itself(#[case] vers
         };
         assert!(connect(none()).await.is_err());
         assert!(connect(none().user_and_password(hub_user.clone(), String::new())).await.is_err());
-        let said = speak_in_the_clear();
+        let said = tokio::task::spawn_blocking(speak_in_the_clear).await.unwrap();
         assert!(said.starts_with("INFO ") && !said.contains("PONG") && !said.contains("+OK"), "{said}");
 
         // A site's that says that it is the hub.
@@ -341,9 +339,10 @@ fn only_a_certificate_that_was_enrolled_connects_and_only_as_itself(#[case] vers
         let trusting = options(&strange.join("ca.crt"), &site.join("site.crt"), &site.join("site.key"));
         assert_eq!(connect(trusting).await.map(|_| ()).unwrap_err().kind(), ConnectErrorKind::Io);
 
+        // Connected only now: the broker cuts a client off that does not answer its pings while the runtime waits above.
+        let hub = hub_keys.connect_hub().await;
+        let mut from_sites = hub.subscribe(subjects::FROM_SITES).await;
         let honest = connect_site(&site, "house-3").await.unwrap();
-        drop(from_sites);
-        from_sites = hub.subscribe(subjects::FROM_SITES).await;
         honest.publish("ps.up.house-3", "only this").await;
         assert_eq!(next(&mut from_sites).await, "only this");
     });
