@@ -29,8 +29,8 @@ const OPEN: u16 = 10;
 /// A day's scans of the commonest ports.
 const SCANS: i64 = 24;
 
-/// Databases are copied to the sites rather than written forty times; commits are shared, as on an appliance.
-const PACE: DiskPace = DiskPace { commit: Duration::from_secs(3600), ..DiskPace::DEFAULT };
+/// Devices share commits, as on an appliance, which waits longer for them.
+const PACE: DiskPace = DiskPace { commit: Duration::from_millis(20), ..DiskPace::DEFAULT };
 
 fn open(path: &Path) -> (Store, WriterThread) {
     Store::open_at_pace(path, Arc::new(SystemClock::start()), PACE).unwrap()
@@ -73,9 +73,8 @@ async fn scan(store: &Store, number: i64, covered: &PortSet) {
         let (store, observation) = (store.clone(), Observation { scan, device, report, started, finished });
         writes.spawn(async move { store.record(observation).await.unwrap() });
     }
-    store.flush().await.unwrap();
-    while writes.join_next().await.is_some() {
-        store.flush().await.unwrap();
+    while let Some(written) = writes.join_next().await {
+        written.unwrap();
     }
     store.end_scan(scan, ScanStatus::Complete).await.unwrap();
 }
