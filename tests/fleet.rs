@@ -190,10 +190,38 @@ fn a_hub_shows_what_its_sites_show_and_changes_what_they_expect() {
         (fleet.at_hub("/v1/sites")[1]["state"] == "silent").then_some(())
     });
     assert_eq!(fleet.devices().len(), 12);
+    eventually(LONG, "the site says what is to be done", || {
+        fleet.site(1).get("/healthz").body.contains("enrol the site again").then_some(())
+    });
     for site in fleet.sites.drain(..) {
         site.running.unwrap().stop();
     }
     fleet.running.take().unwrap().stop();
+}
+
+#[test]
+fn a_damaged_copy_is_told_and_the_others_are_served() {
+    let lab = Lab::describe(DEVICES);
+    let mut fleet = Fleet::start(&lab, 2);
+    fleet.wait_until_equal();
+    fleet.running.take().unwrap().kill();
+    let copy = fleet.hub.database().with_file_name("sites").join("house-2");
+    std::fs::remove_dir_all(&copy).unwrap();
+    std::fs::create_dir(&copy).unwrap();
+    std::fs::write(copy.join("portscan.db"), "no database at all".repeat(1000)).unwrap();
+    fleet.start_hub();
+    let health = eventually(LONG, "the hub says that a copy is damaged", || {
+        let health = fleet.running.as_ref().unwrap().get("/healthz");
+        (health.status == 503).then_some(health.body)
+    });
+    assert!(health.contains("house-2") && health.contains("sends all of its data again"), "{health}");
+    assert_eq!(fleet.at_hub("/sites/house-1/v1/hosts").as_array().unwrap().len(), 6);
+
+    fleet.running.take().unwrap().stop();
+    std::fs::remove_dir_all(&copy).unwrap();
+    fleet.start_hub();
+    fleet.wait_until_equal();
+    assert_eq!(fleet.running.as_ref().unwrap().get("/healthz").status, 200);
 }
 
 /// A card that was replaced: the hub keeps what it has until a person says that the new one is meant.

@@ -95,7 +95,8 @@ async fn receive(
                     format!("no site can report, because the broker cannot be reached: {reason}; start nats-server")
                 });
                 health.send_if_modified(|known| {
-                    let new = Health { problems: trouble.into_iter().collect(), notices: Vec::new() };
+                    let problems = trouble.into_iter().chain(copies.problems()).collect();
+                    let new = Health { problems, notices: Vec::new() };
                     let is_new = *known != new;
                     *known = new;
                     is_new

@@ -13,6 +13,18 @@ pub enum LinkError {
     /// There is no connection to the broker.
     #[error("the broker cannot be reached: {0}")]
     NoBroker(String),
+    /// The broker knows no such certificate.
+    #[error(
+        "the broker does not accept this appliance's certificate: it was revoked, or is of another hub; enrol the site \
+         again at the hub, by portscan hub enrol, and copy its new certificate here"
+    )]
+    NotEnrolled,
+    /// The certificate is another site's.
+    #[error(
+        "the broker does not let this appliance report as {0}: its certificate is another site's; write that site's name, \
+         or copy the certificate of {0} here"
+    )]
+    OtherSite(super::SiteName),
     /// The broker is there, and the hub is not.
     #[error("the broker answers and the hub does not; check that portscan hub serve runs there")]
     NoHub,

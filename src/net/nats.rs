@@ -90,7 +90,7 @@ impl LastReport {
             Event::ClientError(error) => Some(one_line(&error.to_string(), 200)),
             _ => return,
         };
-        tracing::debug!(%event, "the broker's connection");
+        tracing::debug!(%event, "the state of the connection to the broker has changed");
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = text;
     }
 
@@ -184,6 +184,19 @@ impl SiteConnection {
         Ok(Self { client, site, report })
     }
 
+    /// What the broker has said of a request that has no answer (nats-server, "errors.go"): it drops what a client may not
+    /// publish, and says so apart from it.
+    fn explain(&self, missing: &Missing) -> LinkError {
+        let said = self.report.text();
+        let says = |words: &str| said.to_ascii_lowercase().contains(words);
+        match missing {
+            _ if says("permissions violation for publish") => LinkError::OtherSite(self.site.clone()),
+            Missing::Connection if says("authorization violation") => LinkError::NotEnrolled,
+            Missing::Answer => LinkError::TimedOut(ANSWER),
+            Missing::Connection | Missing::Responder => LinkError::NoBroker(said),
+        }
+    }
+
     /// Waits until the broker is connected, or for as long as that usually takes at most.
     pub async fn wait_until_connected(&self) {
         // The client tells it by an event alone, which one that is already connected does not repeat.
@@ -212,9 +225,8 @@ impl HubLink for SiteConnection {
             let subject = subjects::to_hub(&self.site);
             match request(&self.client, subject, encode(message), ANSWER).await {
                 Ok(bytes) => Ok(decode::<HubAnswer>(&bytes)?),
-                Err(Missing::Connection) => Err(LinkError::NoBroker(self.report.text())),
                 Err(Missing::Responder) => Err(LinkError::NoHub),
-                Err(Missing::Answer) => Err(LinkError::TimedOut(ANSWER)),
+                Err(missing) => Err(self.explain(&missing)),
             }
         })
     }

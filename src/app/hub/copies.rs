@@ -32,7 +32,7 @@ use crate::{
         runner,
         scanner::Scanner,
     },
-    store::WriterThread,
+    store::{StoreHealth, WriterThread},
 };
 
 /// The most sites of a hub: each has a database that is open.
@@ -62,6 +62,8 @@ struct CopiesState {
 struct OpenCopies {
     copies: BTreeMap<SiteName, Arc<SiteCopy>>,
     threads: Vec<WriterThread>,
+    /// The sites whose copies cannot be opened, and why.
+    unopened: BTreeMap<SiteName, String>,
     /// The messages that are being handled: at most one for each site, since a copy refuses a second one.
     handling: JoinSet<()>,
 }
@@ -85,7 +87,8 @@ impl Copies {
         for entry in names {
             // Other files there are not ours to judge.
             if let Some(name) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
-                copies.add(name).await?;
+                // One that is damaged must not keep the others from being served.
+                let _ = copies.add(name).await;
             }
         }
         Ok(copies)
@@ -122,10 +125,7 @@ impl Copies {
             Some(copy) => copy,
             None => match self.add(site.clone()).await {
                 Ok(copy) => copy,
-                Err(error) => {
-                    tracing::warn!(%site, %error, "no copy of a site can be opened");
-                    return HubAnswer::Later(error.to_string());
-                }
+                Err(error) => return HubAnswer::Later(error.to_string()),
             },
         };
         let answer = copy.receive(message).await;
@@ -142,7 +142,7 @@ impl Copies {
 
     /// Closes all copies: on return all that is acknowledged is on the disk.
     pub(super) async fn close(self) {
-        let OpenCopies { copies, threads, mut handling } = std::mem::take(&mut *self.lock());
+        let OpenCopies { copies, threads, mut handling, .. } = std::mem::take(&mut *self.lock());
         handling.shutdown().await;
         self.0.sites.send_replace(Arc::default());
         drop(copies);
@@ -156,7 +156,40 @@ impl Copies {
         let _ = joining.await;
     }
 
+    /// Returns what a person has to mend, one sentence for each site.
+    pub(super) fn problems(&self) -> Vec<String> {
+        let open = self.lock();
+        let unopened = open.unopened.iter().map(|(site, error)| {
+            let directory = self.0.env.directory.join(site.as_str());
+            format!(
+                "site {site}: its copy cannot be opened: {error}. Nothing is lost at the site: stop the hub, remove {}, \
+                 and start the hub; the site sends all of its data again",
+                directory.display()
+            )
+        });
+        let unwell = open.copies.iter().filter_map(|(site, copy)| match &*copy.store().health().borrow() {
+            StoreHealth::Ok => None,
+            unwell => Some(format!("site {site}: {unwell}")),
+        });
+        unopened.chain(unwell).collect()
+    }
+
+    /// Opens a site's copy, and remembers why it cannot be opened.
     async fn add(&self, site: SiteName) -> Result<Arc<SiteCopy>, AddError> {
+        let added = self.open_copy(site.clone()).await;
+        let mut open = self.lock();
+        match &added {
+            Ok(_) => drop(open.unopened.remove(&site)),
+            Err(error) => {
+                if open.unopened.insert(site.clone(), error.to_string()).is_none() {
+                    tracing::error!(%site, %error, "failed to open the copy of a site");
+                }
+            }
+        }
+        added
+    }
+
+    async fn open_copy(&self, site: SiteName) -> Result<Arc<SiteCopy>, AddError> {
         let _opening = self.0.opening.lock().await;
         if let Some(copy) = self.lock().copies.get(&site) {
             return Ok(Arc::clone(copy));

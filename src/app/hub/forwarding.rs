@@ -18,8 +18,8 @@ impl ForwardRequest for Forwarding {
     fn forward(&self, request: ForwardedRequest) -> BoxFuture<'_, Result<ForwardedAnswer, ForwardError>> {
         Box::pin(async move {
             self.connection.forward(&self.site, &request).await.map_err(|error| match error {
-                LinkError::NoBroker(_) | LinkError::NoHub => ForwardError::Unreachable,
                 LinkError::TimedOut(_) | LinkError::Unreadable(_) => ForwardError::TimedOut,
+                _ => ForwardError::Unreachable,
             })
         })
     }

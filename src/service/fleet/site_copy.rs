@@ -8,7 +8,10 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{Mutex, watch};
+use tokio::{
+    sync::{Mutex, watch},
+    task::spawn_blocking,
+};
 
 use super::copied_context::{self, CopiedContext};
 use crate::{
@@ -29,6 +32,10 @@ const SILENT_AFTER: Duration = Duration::from_secs(60);
 /// The longest word that a site says of itself and the hub shows.
 const LONGEST_WORD: usize = 64;
 
+/// The longest configuration of a site that is read, in bytes: hundreds of rules. Checking one takes a time that grows
+/// with the square of its length.
+const LONGEST_CONFIG: usize = 64 << 10;
+
 /// Most sentences of a site's health that are kept, and the longest of them.
 const SENTENCES: usize = 64;
 const LONGEST_SENTENCE: usize = 1024;
@@ -42,7 +49,14 @@ pub struct SiteCopy {
     status: watch::Sender<SiteStatus>,
     config: watch::Sender<Arc<Config>>,
     /// Held while a message is handled.
-    known: Mutex<CopiedContext>,
+    known: Mutex<Known>,
+}
+
+/// What is known of the site beside its database.
+struct Known {
+    context: CopiedContext,
+    /// Whether the present refusal is that of a greeting: of another appliance, perhaps, so that only a greeting ends it.
+    is_greeting_refused: bool,
 }
 
 /// Why a copy cannot be opened.
@@ -85,7 +99,7 @@ impl SiteCopy {
             clock,
             status: watch::Sender::new(status),
             config: watch::Sender::new(Arc::new(parse(&known.context.config))),
-            known: Mutex::new(known),
+            known: Mutex::new(Known { context: known, is_greeting_refused: false }),
         };
         Ok((copy, thread))
     }
@@ -116,10 +130,11 @@ impl SiteCopy {
         let Ok(mut known) = self.known.try_lock() else {
             return HubAnswer::Later("the hub still works on the message before".to_owned());
         };
+        let is_greeting = matches!(message, SiteMessage::Greeting(_));
         let answer = match message {
-            SiteMessage::Greeting(greeting) => self.greet(&greeting, &mut known).await,
+            SiteMessage::Greeting(greeting) => self.greet(&greeting, &mut known.context).await,
             SiteMessage::Batch(batch) => self.apply(batch).await,
-            SiteMessage::Context(context) => self.keep(context, &mut known),
+            SiteMessage::Context(context) => self.keep(context, &mut known.context).await,
             SiteMessage::Alive => self.answer_alive().await,
         };
         let heard = self.clock.wall();
@@ -127,17 +142,23 @@ impl SiteCopy {
             match &answer {
                 HubAnswer::Refused(reason) => {
                     status.refusal = Some(reason.clone());
+                    known.is_greeting_refused = is_greeting;
                     // A second appliance that is refused does not make the first one's data less current.
-                    if !is_fresh(status, heard) {
+                    if !is_greeting || !is_fresh(status, heard) {
                         status.state = SiteState::Refused;
                     }
                     return;
+                }
+                HubAnswer::Later(reason) => {
+                    status.refusal = Some(format!("the hub cannot take its data now: {reason}"));
+                    status.state = SiteState::CatchingUp;
                 }
                 HubAnswer::SendAll => {
                     status.refusal = None;
                     status.state = SiteState::CatchingUp;
                 }
                 HubAnswer::Continue(_) => status.refusal = None,
+                HubAnswer::Committed(_) if !known.is_greeting_refused => status.refusal = None,
                 HubAnswer::Accepted if status.state == SiteState::Silent => status.state = SiteState::Current,
                 _ => {}
             }
@@ -186,7 +207,7 @@ impl SiteCopy {
         if !matches!(answer, HubAnswer::Refused(_)) {
             known.version = Some(one_line(&greeting.version, LONGEST_WORD));
             known.host = Some(host);
-            self.save(known);
+            self.save(known).await;
         }
         answer
     }
@@ -234,21 +255,32 @@ impl SiteCopy {
         }
     }
 
-    fn keep(&self, context: SiteContext, known: &mut CopiedContext) -> HubAnswer {
+    async fn keep(&self, context: SiteContext, known: &mut CopiedContext) -> HubAnswer {
+        if context.config.len() > LONGEST_CONFIG {
+            return HubAnswer::Refused(format!(
+                "the site's configuration is longer than {LONGEST_CONFIG} bytes; shorten it there"
+            ));
+        }
         let bounded = |sentences: Vec<String>| {
             sentences.iter().take(SENTENCES).map(|text| one_line(text, LONGEST_SENTENCE)).collect()
         };
         let SiteContext { config, problems, notices } = context;
         known.context = SiteContext { config, problems: bounded(problems), notices: bounded(notices) };
-        self.save(known);
-        self.config.send_replace(Arc::new(parse(&known.context.config)));
+        self.save(known).await;
+        let text = known.context.config.clone();
+        // On a thread of its own: the sites' other messages are handled on this one.
+        if let Ok(config) = spawn_blocking(move || parse(&text)).await {
+            self.config.send_replace(Arc::new(config));
+        }
         let SiteStatus { problems, notices, .. } = shown(known);
         self.status.send_modify(|status| (status.problems, status.notices) = (problems, notices));
         HubAnswer::Accepted
     }
 
-    fn save(&self, known: &CopiedContext) {
-        if let Err(error) = copied_context::write(&self.dir, known) {
+    async fn save(&self, known: &CopiedContext) {
+        let (dir, saved) = (self.dir.clone(), known.clone());
+        let written = spawn_blocking(move || copied_context::write(&dir, &saved)).await;
+        if let Err(error) = written.unwrap_or_else(|_| Err(io::Error::other("the hub is stopping"))) {
             tracing::warn!(site = %self.name, %error, "what a site says of itself is lost when the hub restarts");
         }
         let SiteStatus { version, host, .. } = shown(known);

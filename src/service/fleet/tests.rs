@@ -358,6 +358,33 @@ async fn a_site_sends_all_again_once_its_copy_is_gone() {
 }
 
 #[tokio::test]
+async fn a_batch_that_is_refused_is_told_until_one_is_committed() {
+    let pair = Pair::new();
+    let mut position = pair.uplink.begin().await.unwrap();
+    pair.uplink.send_round(&mut position).await.unwrap();
+    let standing = pair.link.copy.store().succession().await.unwrap().standing.unwrap();
+    let rows = vec![crate::fleet::ChangedRow { table: 99, key: Vec::new(), rest: None }];
+    let (epoch, pass) = (standing.epoch, Some(standing.pass));
+    let malformed = crate::fleet::Batch { epoch, pass, replaces_all: false, is_last: true, rows };
+    let answer = pair.link.copy.receive(SiteMessage::Batch(malformed)).await;
+    assert!(matches!(answer, HubAnswer::Refused(_)), "{answer:?}");
+    let status = pair.link.copy.status();
+    assert_eq!(status.borrow().state, SiteState::Refused);
+
+    pair.store.record_sightings(vec![device(1, true)], Vec::new()).await.unwrap();
+    pair.uplink.send_round(&mut position).await.unwrap();
+    assert_eq!((status.borrow().state, status.borrow().refusal.clone()), (SiteState::Current, None));
+}
+
+#[tokio::test]
+async fn a_configuration_that_is_too_long_is_refused() {
+    let pair = Pair::new();
+    let context = crate::fleet::SiteContext { config: "#".repeat(70_000), ..Default::default() };
+    let answer = pair.link.copy.receive(SiteMessage::Context(context)).await;
+    assert!(matches!(answer, HubAnswer::Refused(_)), "{answer:?}");
+}
+
+#[tokio::test]
 async fn what_a_hub_knows_of_a_site_outlives_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let name = || "a".parse().unwrap();
