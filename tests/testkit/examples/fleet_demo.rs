@@ -41,8 +41,11 @@ const COMMAND: Duration = Duration::from_secs(60);
 /// Nothing but the simulated devices is to be asked for anything.
 const STILL: &str = "[mdns]\nenabled = false\n[names]\ndns = false\nmdns = false\n";
 
-/// The sites, and their devices: address, name, open ports.
-const SITES: [(&str, &[(&str, &str, &str)]); 3] = [
+/// A device: address, name, open ports.
+type DemoDevice = (&'static str, &'static str, &'static str);
+
+/// The sites, and their devices.
+const SITES: [(&str, &[DemoDevice]); 3] = [
     (
         "house-1",
         &[
