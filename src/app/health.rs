@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::{
     config::Config,
     net::mdns::Advertised,
-    service::{feeds::Inventory, health::Health},
+    service::{feeds::Inventory, health::Health, watched::replace_if_new},
     store::StoreHealth,
 };
 
@@ -43,11 +43,7 @@ pub(super) async fn watch(
         let more = more.chain(links.borrow_and_update().clone()).chain(alerts.borrow_and_update().clone());
         let more = more.chain(fleet.borrow_and_update().clone());
         let new = sum_up(&store.borrow_and_update(), &inventory.borrow(), more);
-        health.send_if_modified(|known| {
-            let is_new = *known != new;
-            *known = new;
-            is_new
-        });
+        replace_if_new(&health, new);
         tokio::select! {
             Ok(()) = store.changed() => {}
             Ok(()) = inventory.changed() => {}

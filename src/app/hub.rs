@@ -20,7 +20,7 @@ use crate::{
     config::{Config, Overrides},
     http::{self, Gate, HostAllowlist, HubParts, Token},
     net::nats::{HubConnection, SiteMessages},
-    service::health::Health,
+    service::{health::Health, watched::replace_if_new},
 };
 
 /// Between two looks at which sites are silent, and whether the broker is there.
@@ -94,13 +94,8 @@ async fn receive(
                 let trouble = connection.trouble().map(|reason| {
                     format!("no site can report, because the broker cannot be reached: {reason}; start nats-server")
                 });
-                health.send_if_modified(|known| {
-                    let problems = trouble.into_iter().chain(copies.problems()).collect();
-                    let new = Health { problems, notices: Vec::new() };
-                    let is_new = *known != new;
-                    *known = new;
-                    is_new
-                });
+                let problems = trouble.into_iter().chain(copies.problems()).collect();
+                replace_if_new(&health, Health { problems, notices: Vec::new() });
             }
         }
     }

@@ -318,7 +318,7 @@ impl Parts<'_> {
             let store = self.store.clone();
             let stopping = async move {
                 // The notes of a fleet that it was in before would grow for ever.
-                if let Err(error) = store.note_outgoing(None).await {
+                if let Err(error) = store.end_outgoing().await {
                     tracing::warn!(%error, "failed to stop noting what a hub does not have");
                 }
             };

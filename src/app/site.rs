@@ -4,14 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
 use http_body_util::{BodyExt, Limited};
-use hyper::{Request, StatusCode, header};
+use hyper::{StatusCode, header};
 use tokio::{sync::watch, time::sleep};
 use tower::ServiceExt;
 
 use crate::{
     config::{Config, FleetConfig},
     fleet::{FORWARDED_MAX, ForwardedAnswer, ForwardedRequest, is_forwardable},
-    http::Token,
+    http::{Token, owners_request},
     net::nats::{BrokerAccess, BrokerError, SiteConnection},
     service::{
         fleet::{Uplink, UplinkParts},
@@ -103,14 +103,7 @@ async fn answer(parts: &SiteParts, request: ForwardedRequest) -> ForwardedAnswer
         return refused(StatusCode::FORBIDDEN, "a hub may not do this here; do it at the site");
     }
     let content_type = content_type.unwrap_or_else(|| "application/json".to_owned());
-    let request = Request::builder()
-        .method(method.as_str())
-        .uri(path)
-        .header(header::HOST, "localhost")
-        .header(header::ACCEPT, "application/json")
-        .header(header::CONTENT_TYPE, content_type)
-        .header(header::AUTHORIZATION, format!("Bearer {}", parts.token.reveal()))
-        .body(Body::from(body));
+    let request = owners_request(&parts.token, (&method, &path), &content_type, Body::from(body));
     let Ok(request) = request else {
         return refused(StatusCode::BAD_REQUEST, "the hub's request cannot be read");
     };

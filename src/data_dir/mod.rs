@@ -16,9 +16,9 @@ pub use secret::read_secret;
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
-    io,
+    io::{self, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use nix::{
@@ -36,6 +36,27 @@ use nix::{
 /// Fails if the file exists already, even as a dangling link, or cannot be created.
 pub fn create_file(path: &Path, data_dir: &Path) -> io::Result<File> {
     create(path, data_dir, 0o600)
+}
+
+/// Replaces a file by one with this content, as [`create_file`] makes it: after a power cut it is the old one or the new
+/// one, whole.
+///
+/// # Errors
+/// The new one cannot be written; then the old one stays.
+pub fn replace_file(path: &Path, content: &[u8], data_dir: &Path) -> io::Result<()> {
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(".new");
+    let draft = PathBuf::from(draft);
+    // What an interrupted attempt has left may have another owner, mode or target.
+    match fs::remove_file(&draft) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = create_file(&draft, data_dir)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&draft, path)?;
+    File::open(parent(path))?.sync_all()
 }
 
 /// As [`create_file`], but other users may read the file if the process's umask permits.

@@ -80,19 +80,12 @@ pub enum HubAnswer {
     Continue(Pass),
     /// The hub has no data of this database: send all of it.
     SendAll,
-    /// The batch is committed.
-    Committed(Acknowledgement),
+    /// The batch is committed, and the next one shows this pass.
+    Committed(Pass),
     /// Not now: the hub's disk is full, or it stops. The same again later.
     Later(String),
     /// The hub does not take data from this appliance, and this is why and what mends it.
     Refused(String),
-}
-
-/// A batch is committed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Acknowledgement {
-    /// The pass for the next batch.
-    pub pass: Pass,
 }
 
 /// Why a message cannot be read.

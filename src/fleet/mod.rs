@@ -27,8 +27,8 @@ mod succession;
 pub use forwarded::{FORWARDED_MAX, ForwardedAnswer, ForwardedRequest, is_forwardable};
 pub use link::{Asking, HubLink, LinkError};
 pub use message::{
-    Acknowledgement, BATCH_BYTES, Batch, HubAnswer, MESSAGE_MAX, MessageError, Pass, SiteContext,
-    SiteGreeting, SiteMessage, decode, encode,
+    BATCH_BYTES, Batch, HubAnswer, MESSAGE_MAX, MessageError, Pass, SiteContext, SiteGreeting, SiteMessage,
+    decode, encode,
 };
 pub use row::{ChangedRow, RowValue};
 pub use site_name::{SiteName, SiteNameError};

@@ -1,14 +1,15 @@
 //! The routes of all paths.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use axum::{
     Extension, Router,
+    body::Body,
     middleware::{from_fn, from_fn_with_state},
     response::Response,
     routing::get,
 };
-use hyper::StatusCode;
+use hyper::{Request, StatusCode, header};
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -22,6 +23,7 @@ use super::{
     limits::ServerLimits,
     metrics, portscan,
     rows::ResponseQueues,
+    token::Token,
     v1,
 };
 use crate::{
@@ -30,8 +32,15 @@ use crate::{
     net::mdns::Advertised,
     resolve::Resolve,
     service::{
-        alerts::Alerts, differences::Differences, directory::DeviceDirectory, feeds::Inventory,
-        health::Health, import::Importer, probe::PortProber, runner::Runs, scanner::Scanner,
+        alerts::{AlertParts, Alerts},
+        differences::Differences,
+        directory::DeviceDirectory,
+        feeds::Inventory,
+        health::Health,
+        import::Importer,
+        probe::PortProber,
+        runner::Runs,
+        scanner::Scanner,
         snapshot::SnapshotReader,
     },
     store::Store,
@@ -69,6 +78,58 @@ pub struct ApplianceParts {
     pub clock: Arc<dyn Clock>,
     /// The bounds for requests.
     pub limits: ServerLimits,
+}
+
+/// What it takes to serve a database that no appliance works on.
+pub struct StoredParts {
+    /// The database.
+    pub store: Store,
+    /// The configuration.
+    pub config: watch::Receiver<Arc<Config>>,
+    /// The token that authorises changes.
+    pub token: Token,
+    /// Resolves the hosts that clients name.
+    pub resolver: Arc<dyn Resolve>,
+    /// Starts and stops nothing: its receiver is gone, or refuses.
+    pub runs: Runs,
+    /// The clock for rate limits.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl ApplianceParts {
+    /// The dependencies of the routes over a database that no appliance works on: no feed is read, no name announced, and
+    /// no port probed. Reports are spooled in `directory`.
+    pub fn of_store(parts: StoredParts, directory: &Path) -> Self {
+        let StoredParts { store, config, token, resolver, runs, clock } = parts;
+        let alerts = Alerts::new(AlertParts {
+            store: store.clone(),
+            config: config.clone(),
+            resolver: Arc::clone(&resolver),
+            clock: Arc::clone(&clock),
+            hostname: None,
+            runs: runs.clone(),
+        });
+        let allowlist = HostAllowlist::new(None, config.clone());
+        // The values never change: the senders end here.
+        Self {
+            alerts,
+            gate: Gate::new(token, allowlist.clone(), config.clone(), Arc::clone(&clock)),
+            allowlist,
+            config,
+            advertised: watch::channel(Advertised::default()).1,
+            importer: Importer::new(store.clone(), Arc::clone(&clock), directory),
+            store,
+            // Nothing is probed: no engine, and no thread of a prober's, is started.
+            scanner: Scanner::stopped(),
+            resolver,
+            inventory: watch::channel(Inventory::default()).1,
+            health: watch::channel(Health::default()).1,
+            diagnose: Arc::new(Vec::new),
+            runs,
+            clock,
+            limits: ServerLimits::default(),
+        }
+    }
 }
 
 /// All routes of the appliance, with all layers.
@@ -148,6 +209,26 @@ pub(super) fn with_layers(routes: Router, allowlist: HostAllowlist) -> Router {
         .fallback_service(routes)
         .layer(from_fn_with_state(allowlist, host_allowlist::check))
         .layer(from_fn(finish))
+}
+
+/// A request that this process itself sends to its own routes, with the owner's authority.
+///
+/// # Errors
+/// The method or the path is malformed.
+pub fn owners_request(
+    token: &Token,
+    (method, path): (&str, &str),
+    content_type: &str,
+    body: Body,
+) -> Result<Request<Body>, hyper::http::Error> {
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::HOST, "localhost")
+        .header(header::ACCEPT, "application/json")
+        .header(header::CONTENT_TYPE, content_type)
+        .header(header::AUTHORIZATION, format!("Bearer {}", token.reveal()))
+        .body(body)
 }
 
 #[derive(Serialize)]

@@ -72,7 +72,7 @@ async fn page(State(pages): State<Arc<Pages>>) -> Result<Response, Refusal> {
     Ok(response)
 }
 
-fn failed(error: &MetricsError) -> Refusal {
+pub(super) fn failed(error: &MetricsError) -> Refusal {
     tracing::error!(%error, "failed to encode metrics; answering 500");
     Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
 }

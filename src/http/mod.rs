@@ -41,7 +41,7 @@ mod token;
 mod v1;
 mod wrong_tokens;
 
-pub use appliance::{ApplianceParts, router};
+pub use appliance::{ApplianceParts, StoredParts, owners_request, router};
 pub use auth::Gate;
 pub use body::pieces;
 pub use host_allowlist::HostAllowlist;

@@ -1,9 +1,7 @@
 //! The token: the secret that allows changes.
 
 use std::{
-    fmt,
-    fs::{self, File},
-    io::{self, Write},
+    fmt, fs, io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
@@ -11,7 +9,7 @@ use std::{
 use subtle::ConstantTimeEq;
 
 use crate::{
-    data_dir::{Obstacle, create_file, obstacle, parent},
+    data_dir::{Obstacle, obstacle, parent, replace_file},
     model::without_mark,
 };
 
@@ -126,21 +124,10 @@ impl Token {
         }
     }
 
-    /// Writes a draft and renames it, so that a power cut leaves a complete token or none.
+    /// Makes a token and its file: a power cut leaves a complete one or none.
     fn make(path: &Path, data_dir: &Path) -> io::Result<Self> {
         let token = Self::ephemeral()?;
-        let draft = path.with_extension("new");
-        match fs::remove_file(&draft) {
-            // The draft of an earlier start may have another owner, mode or target.
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-        let mut file = create_file(&draft, data_dir)?;
-        writeln!(file, "{}", token.0)?;
-        file.sync_all()?;
-        fs::rename(&draft, path)?;
-        File::open(parent(path))?.sync_all()?;
+        replace_file(path, format!("{}\n", token.0).as_bytes(), data_dir)?;
         Ok(token)
     }
 }

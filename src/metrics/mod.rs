@@ -10,6 +10,7 @@
 mod family;
 mod machine;
 mod network;
+mod sites;
 
 use prometheus::{
     TextEncoder,
@@ -17,7 +18,7 @@ use prometheus::{
 };
 
 use self::family::{counter, counters, gauge, gauges, histogram};
-use crate::model::Snapshot;
+use crate::model::{SiteFacts, Snapshot};
 
 /// The page's media type: that of the text format, version 0.0.4.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -44,6 +45,16 @@ pub fn encode_own(snapshot: &Snapshot) -> Result<String, MetricsError> {
     write(&mut page, machine::imports(&snapshot.imports))?;
     write(&mut page, machine::channels(&snapshot.channels))?;
     write(&mut page, network::scanners(&snapshot.scanners))?;
+    Ok(page)
+}
+
+/// Encodes what a hub's page tells of its sites.
+///
+/// # Errors
+/// As [`encode_own`].
+pub fn encode_sites(facts: &[SiteFacts]) -> Result<String, MetricsError> {
+    let mut page = String::new();
+    write(&mut page, sites::sites(facts))?;
     Ok(page)
 }
 

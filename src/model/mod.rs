@@ -66,7 +66,7 @@ pub use report::{HostReport, HostStatus, PortFinding, ScanStatus};
 pub use scan::{ScanId, ScanKind};
 pub use snapshot::{
     ChannelFacts, FeedFacts, HostFacts, ImportFacts, LimitFacts, MemoryFacts, PortFact, ProbeFacts,
-    ScannerFacts, Snapshot, StoreFacts, TableFacts,
+    ScannerFacts, SiteFacts, Snapshot, StoreFacts, TableFacts,
 };
 pub use state::{PortState, Protocol, Reason, StateError};
 pub use state_age::StateAge;

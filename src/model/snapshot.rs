@@ -98,6 +98,19 @@ pub struct TableFacts {
     pub silent_per_second: u32,
 }
 
+/// A site of a fleet, as its hub knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SiteFacts {
+    /// What it is called.
+    pub name: String,
+    /// Whether it reports.
+    pub is_up: bool,
+    /// When it was last heard.
+    pub heard: Option<Timestamp>,
+    /// Whether the hub's copy can be read.
+    pub is_readable: bool,
+}
+
 /// A source of devices.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FeedFacts {

@@ -4,7 +4,6 @@
 //! client; until then every request fails at once rather than wait in a queue that a restart would lose.
 
 use std::{
-    io,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -13,6 +12,8 @@ use std::{
 use async_nats::{Client, ConnectOptions, Event, RequestErrorKind, Subscriber, connection::State};
 use bytes::Bytes;
 use futures_util::StreamExt;
+use serde::Serialize;
+use tokio::task::spawn_blocking;
 
 use crate::{
     fleet::{
@@ -20,6 +21,7 @@ use crate::{
         decode, encode, subjects,
     },
     model::one_line,
+    tls::{CredentialsError, client_credentials},
 };
 
 /// How long connecting may take, TLS included.
@@ -61,16 +63,11 @@ pub struct BrokerAccess {
 /// Why a connection cannot be made at all. One that only fails for now is tried again by the client.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
-    /// A file of the credentials cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Unreadable {
-        /// Which file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// The credentials are no certificate and key.
+    /// A file of the credentials cannot be read, or is no certificate or key.
     #[error("cannot use the fleet's credentials: {0}")]
+    Credentials(#[from] CredentialsError),
+    /// The client takes neither them nor the address.
+    #[error("cannot connect to the broker: {0}")]
     Unusable(String),
     /// The connection was closed for good.
     #[error("the connection to the broker is closed")]
@@ -102,10 +99,12 @@ impl LastReport {
 
 /// Makes a client, which connects in the background, for as long as it takes.
 async fn connect(access: &BrokerAccess, inbox: String) -> Result<(Client, LastReport), BrokerError> {
-    for path in [&access.authority, &access.certificate, &access.key] {
-        let read = tokio::fs::read(path).await;
-        read.map_err(|source| BrokerError::Unreadable { path: path.clone(), source })?;
-    }
+    // Checked here, because the client's errors name no file. Its settings are not taken from there: given whole, it would
+    // trust this machine's authorities, too.
+    let [authority, certificate, key] =
+        [&access.authority, &access.certificate, &access.key].map(Clone::clone);
+    let checked = spawn_blocking(move || client_credentials(&authority, &certificate, &key).map(drop)).await;
+    checked.map_err(|error| BrokerError::Unusable(error.to_string()))??;
     let report = LastReport::default();
     let reported = report.clone();
     let options = ConnectOptions::new()
@@ -260,19 +259,10 @@ pub struct Answering {
 }
 
 impl Answering {
-    /// Sends the answer to a forwarded request.
-    pub async fn answer(self, answer: &ForwardedAnswer) {
-        self.send(encode(answer)).await;
-    }
-
-    /// Sends the answer to a site's message.
-    pub async fn answer_site(self, answer: &HubAnswer) {
-        self.send(encode(answer)).await;
-    }
-
-    async fn send(self, bytes: Vec<u8>) {
+    /// Sends the answer.
+    pub async fn answer<T: Serialize>(self, answer: &T) {
         // The one that asked repeats it if the answer is lost.
-        if let Err(error) = self.client.publish(self.subject, bytes.into()).await {
+        if let Err(error) = self.client.publish(self.subject, encode(answer).into()).await {
             tracing::debug!(%error, "an answer is lost");
         }
     }

@@ -36,4 +36,5 @@ pub mod scanner;
 pub mod schedule;
 pub mod snapshot;
 pub mod spool;
+pub mod watched;
 mod witness;

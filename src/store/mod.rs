@@ -100,7 +100,7 @@ mod verdicts;
 mod writer;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use ahead::Repaired;
 pub use alert_context::{AlertContext, UndoneEvent};

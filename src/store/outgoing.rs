@@ -50,22 +50,37 @@ pub struct OutgoingRows {
 pub struct SentThrough(i64);
 
 impl Store {
-    /// Begins or stops noting what is written. At the beginning all rows are noted. Returns what the site may continue
-    /// with, if it notes anything.
+    /// Begins to note what is written, if that is not done yet; then all rows are noted first. A database that was never in
+    /// a fleet gets this epoch. Returns what the site may continue with.
     ///
     /// # Errors
     /// The database cannot be written, or the store is closed.
-    pub async fn note_outgoing(&self, epoch_if_new: Option<Pass>) -> Result<Option<OutgoingState>> {
+    pub async fn begin_outgoing(&self, epoch: Pass) -> Result<OutgoingState> {
         self.run_exclusive(move |connection| {
             let transaction = connection.transaction()?;
-            let tables = fleet_tables(&transaction)?;
-            match epoch_if_new {
-                None => stop(&transaction, &tables)?,
-                Some(epoch) => begin(&transaction, &tables, epoch)?,
-            }
-            let state = epoch_if_new.map(|_| state(&transaction)).transpose()?;
+            begin(&transaction, &fleet_tables(&transaction)?, epoch)?;
+            let state = state(&transaction)?;
             transaction.commit()?;
             Ok(state)
+        })
+        .await
+    }
+
+    /// Stops noting what is written, and drops what is noted.
+    ///
+    /// # Errors
+    /// The database cannot be written, or the store is closed.
+    pub async fn end_outgoing(&self) -> Result<()> {
+        self.run_exclusive(|connection| {
+            let present = present_triggers(connection)?;
+            // Most appliances are in no fleet, and this is done at each start.
+            if present.is_empty() {
+                return Ok(());
+            }
+            let transaction = connection.transaction()?;
+            drop_triggers(&transaction, &present)?;
+            transaction.execute("DELETE FROM outgoing", [])?;
+            Ok(transaction.commit()?)
         })
         .await
     }
@@ -151,30 +166,31 @@ fn state(connection: &Connection) -> Result<OutgoingState> {
     })?)
 }
 
-fn stop(connection: &Connection, tables: &[FleetTable]) -> Result<()> {
-    for (name, _) in tables.iter().flat_map(triggers) {
-        connection.execute_batch(&format!("DROP TRIGGER IF EXISTS {name}"))?;
+/// The triggers that there are: their names, and their statements as SQLite keeps them.
+fn present_triggers(connection: &Connection) -> Result<BTreeSet<(String, String)>> {
+    let sql = "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND name LIKE 'outgoing_%'";
+    let mut present = connection.prepare(sql)?;
+    let present = present.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(present.collect::<rusqlite::Result<_>>()?)
+}
+
+fn drop_triggers(connection: &Connection, present: &BTreeSet<(String, String)>) -> Result<()> {
+    for (name, _) in present {
+        connection.execute_batch(&format!("DROP TRIGGER {name}"))?;
     }
-    connection.execute("DELETE FROM outgoing", [])?;
     Ok(())
 }
 
 /// Makes the triggers. If one is missing or differs, rows may have been written unseen, and all are noted.
 fn begin(connection: &Connection, tables: &[FleetTable], epoch: Pass) -> Result<()> {
     let wanted: BTreeSet<(String, String)> = tables.iter().flat_map(triggers).collect();
-    let sql = "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND name LIKE 'outgoing_%'";
-    let present: BTreeSet<(String, String)> = connection
-        .prepare(sql)?
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect::<rusqlite::Result<_>>()?;
+    let present = present_triggers(connection)?;
     let is_known: bool =
         connection.query_row("SELECT EXISTS (SELECT 1 FROM succession)", [], |row| row.get(0))?;
     if present == wanted && is_known {
         return Ok(());
     }
-    for (name, _) in &present {
-        connection.execute_batch(&format!("DROP TRIGGER {name}"))?;
-    }
+    drop_triggers(connection, &present)?;
     for (_, sql) in &wanted {
         connection.execute_batch(sql)?;
     }
@@ -183,7 +199,7 @@ fn begin(connection: &Connection, tables: &[FleetTable], epoch: Pass) -> Result<
     note_all(connection, tables)
 }
 
-/// The names of a table's triggers, and their statements as SQLite keeps them.
+/// A table's triggers, as [`present_triggers`] returns them.
 fn triggers(table: &FleetTable) -> [(String, String); 3] {
     let FleetTable { code, name, key, .. } = table;
     let (new, old) = (table.key_as_json(Some("NEW")), table.key_as_json(Some("OLD")));

@@ -25,23 +25,15 @@ use portscan::{
     config::{Config, Overrides},
     engine::{Bounds, Probe, Prober, Reply},
     feed,
-    http::{ApplianceParts, Gate, HostAllowlist, ServerLimits, Token, router},
+    http::{ApplianceParts, StoredParts, Token, router},
     identify as identification,
     model::{
         Address, Device, DeviceIdentification, DeviceKey, EVIDENCE_MAX, Evidence, Mac, Moment,
         PortIdentification, PortSet, PortState, Protocol, TargetSpec, Timing, is_unseen,
     },
-    net::mdns::Advertised,
     nmap::{Report, gather},
     resolve::{Resolve, ResolveError, Resolving},
-    service::{
-        alerts::{AlertParts, Alerts},
-        feeds::Inventory,
-        health::Health,
-        import::Importer,
-        runner,
-        scanner::Scanner,
-    },
+    service::{import::Importer, runner, scanner::Scanner},
     store::{DiskPace, ExpectationUpdate, FILE_NAME, Store},
 };
 use tokio::{runtime::Runtime, sync::watch};
@@ -252,39 +244,15 @@ async fn site(home: &Path) -> Router {
 
     let bounds = || Bounds { in_flight: 1, silent: None, full: false };
     let (scanner, _thread) = Scanner::start(1, DeafProber::new(), clock, bounds).unwrap();
-    let (_, config) = watch::channel(Arc::new(Config { auth_trust: Vec::new(), ..Config::default() }));
-    let (_, inventory) = watch::channel(Inventory::default());
-    let (_, health) = watch::channel(Health::default());
-    let allowlist = HostAllowlist::new(None, config.clone());
-    let gate =
-        Gate::new(Token::load(home, None).unwrap(), allowlist.clone(), config.clone(), Arc::new(clock));
-    let (runs, _) = runner::runs();
-    let (_, advertised) = watch::channel(Advertised::default());
-    let alerts = Alerts::new(AlertParts {
-        store: store.clone(),
-        config: config.clone(),
-        resolver: Arc::new(NoNames),
-        clock: Arc::new(clock),
-        hostname: None,
-        runs: runs.clone(),
-    });
-    router(ApplianceParts {
-        alerts,
-        config,
-        allowlist,
-        gate,
-        advertised,
+    let parts = StoredParts {
         store,
-        scanner,
+        config: watch::channel(Arc::new(Config { auth_trust: Vec::new(), ..Config::default() })).1,
+        token: Token::load(home, None).unwrap(),
         resolver: Arc::new(NoNames),
-        inventory,
-        health,
-        diagnose: Arc::new(Vec::new),
-        importer,
-        runs,
+        runs: runner::runs().0,
         clock: Arc::new(clock),
-        limits: ServerLimits::default(),
-    })
+    };
+    router(ApplianceParts { scanner, ..ApplianceParts::of_store(parts, home) })
 }
 
 /// Knows no name.

@@ -144,7 +144,7 @@ fn forty_sites_with_ten_thousand_devices() {
     let hub = fleet.running.as_ref().unwrap();
     let first = runtime.block_on(async {
         for store in &stores {
-            store.note_outgoing(Some([7; 16])).await.unwrap();
+            store.begin_outgoing([7; 16]).await.unwrap();
         }
         send(&stores, &fleet).await
     });

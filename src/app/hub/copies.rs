@@ -16,21 +16,13 @@ use tokio::{
 use super::forwarding::Forwarding;
 use crate::{
     clock::Clock,
-    fleet::{HubAnswer, SiteName},
-    http::{self, ApplianceParts, Gate, HostAllowlist, HubSite, Token},
-    net::{
-        mdns::Advertised,
-        nats::{HubConnection, Received},
-    },
+    fleet::{HubAnswer, MessageError, SiteMessage, SiteName},
+    http::{self, ApplianceParts, HubSite, StoredParts, Token},
+    net::nats::{HubConnection, Received},
     resolve::{Resolve, ResolveError, Resolving},
     service::{
-        alerts::{AlertParts, Alerts},
-        feeds::Inventory,
         fleet::{CopyError, SiteCopy},
-        health::Health,
-        import::Importer,
         runner,
-        scanner::Scanner,
     },
     store::{StoreHealth, WriterThread},
 };
@@ -104,18 +96,14 @@ impl Copies {
         let copies = self.clone();
         let handling = async move {
             let answer = copies.answer(&received.site, received.message).await;
-            received.answering.answer_site(&answer).await;
+            received.answering.answer(&answer).await;
         };
         let mut open = self.lock();
         while open.handling.try_join_next().is_some() {}
         open.handling.spawn(handling);
     }
 
-    async fn answer(
-        &self,
-        site: &SiteName,
-        message: Result<crate::fleet::SiteMessage, crate::fleet::MessageError>,
-    ) -> HubAnswer {
+    async fn answer(&self, site: &SiteName, message: Result<SiteMessage, MessageError>) -> HubAnswer {
         let message = match message {
             Ok(message) => message,
             Err(error) => return HubAnswer::Refused(error.to_string()),
@@ -239,40 +227,18 @@ enum AddError {
 
 /// The routes of an appliance over a copy. Nothing is probed, and no token authorises a change.
 fn routes(copy: &SiteCopy, env: &CopiesEnv) -> Result<Router, AddError> {
-    let (store, config, clock) = (copy.store().clone(), copy.config(), Arc::clone(&env.clock));
-    let resolver: Arc<dyn Resolve> = Arc::new(NoNames);
     let (runs, requests) = runner::runs();
     // Which runs there are is read from the database; what starts or stops one goes to the site.
     tokio::spawn(requests.refuse_all());
-    let alerts = Alerts::new(AlertParts {
-        store: store.clone(),
-        config: config.clone(),
-        resolver: Arc::clone(&resolver),
-        clock: Arc::clone(&clock),
-        hostname: None,
-        runs: runs.clone(),
-    });
-    let allowlist = HostAllowlist::new(None, config.clone());
-    let gate = Gate::new(Token::ephemeral()?, allowlist.clone(), config.clone(), Arc::clone(&clock));
-    let importer = Importer::new(store.clone(), Arc::clone(&clock), &env.directory);
-    Ok(http::router(ApplianceParts {
-        alerts,
-        config,
-        allowlist,
-        gate,
-        advertised: watch::channel(Advertised::default()).1,
-        store,
-        scanner: Scanner::stopped(),
-        resolver,
-        inventory: watch::channel(Inventory::default()).1,
-        // The hub tells the site's own health with its state.
-        health: watch::channel(Health::default()).1,
-        diagnose: Arc::new(Vec::new),
-        importer,
+    let parts = StoredParts {
+        store: copy.store().clone(),
+        config: copy.config(),
+        token: Token::ephemeral()?,
+        resolver: Arc::new(NoNames),
         runs,
-        clock,
-        limits: http::ServerLimits::default(),
-    }))
+        clock: Arc::clone(&env.clock),
+    };
+    Ok(http::router(ApplianceParts::of_store(parts, &env.directory)))
 }
 
 /// Resolves nothing: a hub asks no name server for its clients.

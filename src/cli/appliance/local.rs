@@ -9,7 +9,7 @@ use std::{
 use axum::{Router, body::Body};
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use hyper::{Method, Request, header};
+use hyper::Method;
 use tokio::sync::watch;
 use tower::ServiceExt;
 
@@ -17,16 +17,8 @@ use super::{super::CommandEnv, ApplianceError, DatabaseUse, refused_with};
 use crate::{
     client::{RequestBody, whole},
     config::Config,
-    http::{self, ApplianceParts, Gate, HostAllowlist, Token},
-    net::mdns::Advertised,
-    service::{
-        alerts::{AlertParts, Alerts},
-        feeds::Inventory,
-        health::Health,
-        import::Importer,
-        runner,
-        scanner::Scanner,
-    },
+    http::{self, ApplianceParts, StoredParts, Token, owners_request},
+    service::runner,
     store::{self, DirLock, ReaderThread, Store, StoreError, StoreHealth, WriterThread},
 };
 
@@ -81,43 +73,19 @@ impl LocalAppliance {
                 (store, Threads::Writing(writer))
             }
         };
-        // The values never change: the senders end here.
-        let (_, config) = watch::channel(Arc::new(config));
-        let (_, inventory) = watch::channel(Inventory::default());
-        let (_, health) = watch::channel(Health::default());
         let stored = store.health();
-        let importer = Importer::new(store.clone(), Arc::clone(&world.clock), &data_dir);
-        let allowlist = HostAllowlist::new(None, config.clone());
-        let (runs, _) = runner::runs();
-        let (_, advertised) = watch::channel(Advertised::default());
-        let alerts = Alerts::new(AlertParts {
-            store: store.clone(),
-            config: config.clone(),
-            resolver: Arc::clone(&world.resolver),
-            clock: Arc::clone(&world.clock),
-            hostname: None,
-            runs: runs.clone(),
-        });
-        let site = ApplianceParts {
-            alerts,
-            gate: Gate::new(token.clone(), allowlist.clone(), config.clone(), Arc::clone(&world.clock)),
-            allowlist,
-            config,
-            advertised,
+        let parts = StoredParts {
             store,
-            // Nothing is probed: no engine, and no thread of a prober's, is started.
-            scanner: Scanner::stopped(),
+            // It never changes: the sender ends here.
+            config: watch::channel(Arc::new(config)).1,
+            token: token.clone(),
             resolver: Arc::clone(&world.resolver),
-            inventory,
-            health,
-            // No command asks for it: `doctor` judges the machine itself.
-            diagnose: Arc::new(Vec::new),
-            importer,
-            runs,
+            runs: runner::runs().0,
             clock: Arc::clone(&world.clock),
-            limits: http::ServerLimits::default(),
         };
-        Ok(Self { router: http::router(site), token, threads, stored, data_dir, _lock: lock })
+        // No command asks for what this leaves out: `doctor` judges the machine itself.
+        let router = http::router(ApplianceParts::of_store(parts, &data_dir));
+        Ok(Self { router, token, threads, stored, data_dir, _lock: lock })
     }
 
     pub(super) fn data_dir(&self) -> &Path {
@@ -143,14 +111,7 @@ impl LocalAppliance {
         mut take: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), ApplianceError> {
         let (kind, body) = body.unwrap_or_else(|| ("application/json", whole(Bytes::new())));
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, "localhost")
-            .header(header::ACCEPT, "application/json")
-            .header(header::CONTENT_TYPE, kind)
-            .header(header::AUTHORIZATION, format!("Bearer {}", self.token.reveal()))
-            .body(Body::new(body))
+        let request = owners_request(&self.token, (method.as_str(), path), kind, Body::new(body))
             .map_err(|error| ApplianceError::Broken(error.to_string()))?;
         let mut stored = self.stored.clone();
         let answer = tokio::select! {

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read, Write},
+    io::{self, Read},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
@@ -13,7 +13,7 @@ use nix::{
 };
 
 use super::HubError;
-use crate::data_dir::{create_dir, create_file, parent};
+use crate::data_dir::{create_dir, replace_file};
 
 /// The authority's certificate.
 pub(super) const AUTHORITY: &str = "ca.crt";
@@ -119,22 +119,8 @@ pub(super) fn make_private_dir(path: &Path) -> Result<(), HubError> {
 /// Writes a file that its owner alone may read; one that is there is replaced by a whole one. A file within `data_dir`
 /// belongs to its directory's owner.
 pub(super) fn write_private(path: &Path, text: &str, data_dir: &Path) -> Result<(), HubError> {
-    let written = || -> io::Result<()> {
-        let mut draft = path.as_os_str().to_owned();
-        draft.push(".new");
-        let draft = PathBuf::from(draft);
-        // What an interrupted attempt has left may have another owner or mode.
-        match fs::remove_file(&draft) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = create_file(&draft, data_dir)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&draft, path)?;
-        File::open(parent(path))?.sync_all()
-    };
-    written().map_err(|source| HubError::Unwritable { path: path.to_owned(), source })
+    let written = replace_file(path, text.as_bytes(), data_dir);
+    written.map_err(|source| HubError::Unwritable { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

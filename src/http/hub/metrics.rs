@@ -1,7 +1,5 @@
 //! The metrics of all sites on one page, each sample with its `site`, and whether the sites are heard.
 
-use std::fmt::Write;
-
 use axum::{
     body::Body,
     extract::{Request, State},
@@ -18,12 +16,14 @@ use super::{
     selection::SiteSelection,
 };
 use crate::{
-    fleet::{SiteName, SiteState},
+    fleet::{SiteName, SiteState, SiteStatus},
     http::{
         answer::Refusal,
+        metrics::failed,
         rows::{self, PIECE, ResponseQueue, Source},
     },
     metrics,
+    model::SiteFacts,
     store::StoreError,
 };
 
@@ -49,15 +49,15 @@ async fn respond(
     sites: &[(SiteName, HubSite)],
     read: Read<'_>,
 ) -> Result<Response, Refusal> {
-    let mut pages = Vec::new();
-    let mut readable = Vec::new();
+    let (mut pages, mut about) = (Vec::new(), Vec::new());
     // A site's page is in its router's memory anyway, for all clients; here are references to it.
     for (name, site) in sites {
         let page = page(site, read).await;
-        readable.push(page.is_some());
+        about.push(facts(name, &site.status.borrow(), page.is_some()));
         pages.extend(page.map(|page| SitePage::new(name.as_str(), page)));
     }
-    let source = Page { own: own(sites, &readable), joined: Joined::new(pages) };
+    let own = metrics::encode_sites(&about).map_err(|error| failed(&error))?;
+    let source = Page { own, joined: Joined::new(pages) };
     rows::streamed(queue, metrics::CONTENT_TYPE, source).await
 }
 
@@ -88,46 +88,8 @@ impl Source for Page {
     }
 }
 
-/// The hub's own families: about the sites.
-fn own(sites: &[(SiteName, HubSite)], readable: &[bool]) -> String {
-    let states = || sites.iter().map(|(name, site)| (name, site.status.borrow().clone()));
-    let up = states().map(|(name, status)| {
-        (name, Some(f64::from(u8::from(matches!(status.state, SiteState::Current | SiteState::CatchingUp)))))
-    });
-    let heard = states()
-        .map(|(name, status)| (name, status.heard.map(|heard| heard.as_millisecond() as f64 / 1000.0)));
-    let readable = sites.iter().zip(readable).map(|((name, _), &is)| (name, Some(f64::from(u8::from(is)))));
-    let mut text = String::new();
-    family(
-        &mut text,
-        "portscan_site_up",
-        "Whether the site reports: it is current, or its data are being copied.",
-        up,
-    );
-    family(
-        &mut text,
-        "portscan_site_heard_timestamp_seconds",
-        "When the hub last heard from the site.",
-        heard,
-    );
-    family(
-        &mut text,
-        "portscan_site_readable",
-        "Whether the hub can write the metrics of its copy.",
-        readable,
-    );
-    text
-}
-
-fn family<'a>(
-    text: &mut String,
-    name: &str,
-    help: &str,
-    samples: impl Iterator<Item = (&'a SiteName, Option<f64>)>,
-) {
-    // Writing to a string cannot fail.
-    let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n");
-    for (site, value) in samples.filter_map(|(site, value)| Some((site, value?))) {
-        let _ = writeln!(text, "{name}{{site=\"{site}\"}} {value}");
-    }
+/// The facts about a site for the hub's own families.
+fn facts(name: &SiteName, status: &SiteStatus, is_readable: bool) -> SiteFacts {
+    let is_up = matches!(status.state, SiteState::Current | SiteState::CatchingUp);
+    SiteFacts { name: name.to_string(), is_up, heard: status.heard, is_readable }
 }

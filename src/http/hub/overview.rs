@@ -133,7 +133,7 @@ impl SiteRow {
     }
 }
 
-/// CountCache what a site's copy has.
+/// Counts what a site's copy has.
 async fn count(site: &HubSite, read: Read<'_>) -> SiteCounts {
     let Some(info) = read.document(&site.router, "/v1/info").await else {
         let error = "the hub's copy of the site cannot be read; the hub's log says why".to_owned();

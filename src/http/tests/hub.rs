@@ -14,16 +14,9 @@ use super::{
 };
 use crate::{
     fleet::{FORWARDED_MAX, ForwardedAnswer, ForwardedRequest, SiteName, SiteState, SiteStatus},
-    http::{ForwardError, ForwardRequest, HubParts, HubSite, hub_router},
+    http::{ForwardError, ForwardRequest, HubParts, HubSite, StoredParts, hub_router},
     model::{PortState, Protocol, ScanId, ScanStatus},
-    net::mdns::Advertised,
-    service::{
-        alerts::{AlertParts, Alerts},
-        feeds::Inventory,
-        import::Importer,
-        runner,
-        scanner::Scanner,
-    },
+    service::runner,
     store::{AnnotationPatch, DiskPace, ExpectationUpdate, Store, WriterThread},
 };
 
@@ -88,35 +81,17 @@ fn site() -> (TestSite, HubSite) {
     let clock = Arc::new(SystemClock::start());
     let pace = DiskPace { commit: Duration::ZERO, ..DiskPace::default() };
     let (store, threads) = Store::open_at_pace(&dir.path().join("portscan.db"), clock.clone(), pace).unwrap();
-    let config = watch::channel(Arc::new(config())).1;
-    let allowlist = HostAllowlist::new(None, config.clone());
     let (runs, requests) = runner::runs();
     tokio::spawn(requests.refuse_all());
-    let alerts = Alerts::new(AlertParts {
+    let parts = StoredParts {
         store: store.clone(),
-        config: config.clone(),
+        config: watch::channel(Arc::new(config())).1,
+        token: token(),
         resolver: Arc::new(ResolverTable),
-        clock: clock.clone(),
-        hostname: None,
-        runs: runs.clone(),
-    });
-    let parts = ApplianceParts {
-        alerts,
-        gate: Gate::new(token(), allowlist.clone(), config.clone(), clock.clone()),
-        allowlist,
-        config,
-        advertised: watch::channel(Advertised::default()).1,
-        store: store.clone(),
-        scanner: Scanner::stopped(),
-        resolver: Arc::new(ResolverTable),
-        inventory: watch::channel(Inventory::default()).1,
-        health: watch::channel(Health::default()).1,
-        diagnose: Arc::new(Vec::new),
-        importer: Importer::new(store.clone(), clock.clone(), dir.path()),
         runs,
         clock,
-        limits: ServerLimits::default(),
     };
+    let parts = ApplianceParts::of_store(parts, dir.path());
     let answer = ForwardedAnswer { status: 204, content_type: None, body: Vec::new() };
     let recorder = Arc::new(Recorder { requests: Mutex::default(), answer: Mutex::new(Ok(answer)) });
     let (status, seen) = watch::channel(SiteStatus::default());

@@ -53,7 +53,7 @@ use crate::{
     messages::{AlertMessage, Origin},
     model::DeviceKey,
     resolve::Resolve,
-    service::{differences::Differences, health::Health, runner::Runs},
+    service::{differences::Differences, health::Health, runner::Runs, watched::replace_if_new},
     store::{MessageRecord, MessageState, Snooze, Store, StoreError},
 };
 
@@ -232,11 +232,7 @@ impl Alerts {
     fn report(&self) {
         let now = self.0.clock.now();
         let notices = self.0.statuses().long_failures(LONG_FAILURE, now);
-        self.0.notices.send_if_modified(|known| {
-            let is_new = *known != notices;
-            *known = notices;
-            is_new
-        });
+        replace_if_new(&self.0.notices, notices);
     }
 
     /// One sentence for each channel that has failed for a day.

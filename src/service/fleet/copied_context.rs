@@ -36,10 +36,5 @@ pub(super) fn read(dir: &Path) -> CopiedContext {
 /// Replaces the file.
 pub(super) fn write(dir: &Path, context: &CopiedContext) -> io::Result<()> {
     let text = serde_json::to_vec(context).map_err(io::Error::other)?;
-    let partial = dir.join(format!("{NAME}.partial"));
-    let _ = fs::remove_file(&partial);
-    let mut made = data_dir::create_file(&partial, dir)?;
-    io::Write::write_all(&mut made, &text)?;
-    made.sync_all()?;
-    fs::rename(&partial, file(dir))
+    data_dir::replace_file(&file(dir), &text, dir)
 }

@@ -19,8 +19,8 @@ use crate::{
     config::Config,
     data_dir,
     fleet::{
-        Acknowledgement, Batch, HubAnswer, Pass, SiteContext, SiteGreeting, SiteMessage, SiteName, SiteState,
-        SiteStatus, SuccessionVerdict,
+        Batch, HubAnswer, Pass, SiteContext, SiteGreeting, SiteMessage, SiteName, SiteState, SiteStatus,
+        SuccessionVerdict,
     },
     model::one_line,
     store::{self, Applied, Store, StoreError, WriterThread},
@@ -98,7 +98,7 @@ impl SiteCopy {
             store,
             clock,
             status: watch::Sender::new(status),
-            config: watch::Sender::new(Arc::new(parse(&known.context.config))),
+            config: watch::Sender::new(Arc::new(Config::from_site(&known.context.config))),
             known: Mutex::new(Known { context: known, is_greeting_refused: false }),
         };
         Ok((copy, thread))
@@ -241,7 +241,7 @@ impl SiteCopy {
             Ok(Applied::Committed) => {
                 let state = if is_last { SiteState::Current } else { SiteState::CatchingUp };
                 self.status.send_modify(|status| status.state = state);
-                HubAnswer::Committed(Acknowledgement { pass })
+                HubAnswer::Committed(pass)
             }
             Ok(Applied::NotNext(verdict)) => self.answer(verdict, "an appliance"),
             Ok(Applied::Malformed(reason)) => HubAnswer::Refused(format!(
@@ -269,7 +269,7 @@ impl SiteCopy {
         self.save(known).await;
         let text = known.context.config.clone();
         // On a thread of its own: the sites' other messages are handled on this one.
-        if let Ok(config) = spawn_blocking(move || parse(&text)).await {
+        if let Ok(config) = spawn_blocking(move || Config::from_site(&text)).await {
             self.config.send_replace(Arc::new(config));
         }
         let SiteStatus { problems, notices, .. } = shown(known);
@@ -306,11 +306,6 @@ fn shown(known: &CopiedContext) -> SiteStatus {
         notices: known.context.notices.clone(),
         ..SiteStatus::default()
     }
-}
-
-/// A configuration that the hub cannot read, of a later version perhaps, is as if the file were empty.
-fn parse(text: &str) -> Config {
-    Config::from_site(text)
 }
 
 /// When the copy was last written.

@@ -16,12 +16,9 @@ use crate::{
     clock::{Clock, SystemClock},
     config::Config,
     fleet::{Asking, HubAnswer, HubLink, LinkError, SiteMessage, SiteState, decode, encode},
-    model::{
-        Device, DeviceKey, HostReport, HostStatus, Mac, PortFinding, PortSet, PortState, Protocol, Reason,
-        ScanKind, ScanStatus,
-    },
+    model::{Device, DeviceKey, Mac, PortSet, PortState, Protocol, ScanKind, ScanStatus},
     service::health::Health,
-    store::{self, AnnotationPatch, DiskPace, ExpectationUpdate, Observation, Store, WriterThread},
+    store::{self, AnnotationPatch, DiskPace, ExpectationUpdate, Store, WriterThread, tests::up},
 };
 
 /// What becomes of the next messages, last one first; delivered when it is empty.
@@ -160,25 +157,6 @@ fn device(last: u8, has_mac: bool) -> Device {
     Device { address: format!("192.0.2.{last}").parse().unwrap(), mac, name: None }
 }
 
-fn observation(scan: crate::model::ScanId, device: Device, open: &[u16]) -> Observation {
-    let finding = |&port| PortFinding { port, state: PortState::Open, reason: Reason::SynAck, rtt: None };
-    let report = HostReport {
-        address: device.address.clone(),
-        status: HostStatus::Up,
-        coverage: PortSet::all(),
-        default_state: PortState::Closed,
-        default_reason: Reason::ConnRefused,
-        findings: open.iter().map(finding).collect(),
-        protocol: Protocol::Tcp,
-        probes: 65_535,
-        preparation: Duration::from_millis(12),
-        scanning: Duration::from_millis(218_450),
-        detail: String::new(),
-    };
-    let started = "2026-03-01T10:00:00Z".parse().unwrap();
-    Observation { scan, device, report, started, finished: started + Duration::from_secs(219) }
-}
-
 /// Writes something to the site, of any kind that an appliance writes.
 async fn write_anything(store: &Store, random: &mut fastrand::Rng) {
     let device = device(random.u8(1..9), random.u8(0..3) > 0);
@@ -193,7 +171,7 @@ async fn write_anything(store: &Store, random: &mut fastrand::Rng) {
                     address: format!("192.0.2.{}", random.u8(1..9)).parse().unwrap(),
                     ..device.clone()
                 };
-                store.record(observation(scan, target, &open)).await.unwrap();
+                store.record(up(scan, target, &open)).await.unwrap();
             }
             store.end_scan(scan, ScanStatus::Complete).await.unwrap();
         }
@@ -252,7 +230,7 @@ async fn a_first_copy_arrives_in_several_batches_and_then_only_what_changed() {
     let scan = pair.store.begin_scan("lan", ScanKind::Run, &PortSet::all()).await.unwrap();
     for last in 1..=250 {
         let open: Vec<u16> = (0..400).map(|place| 10 + place * u16::from(last % 7 + 2)).collect();
-        pair.store.record(observation(scan, device(last, true), &open)).await.unwrap();
+        pair.store.record(up(scan, device(last, true), &open)).await.unwrap();
     }
     pair.store.end_scan(scan, ScanStatus::Complete).await.unwrap();
     pair.sync().await.unwrap();
@@ -265,7 +243,7 @@ async fn a_first_copy_arrives_in_several_batches_and_then_only_what_changed() {
     let scan = pair.store.begin_scan("lan", ScanKind::Run, &PortSet::all()).await.unwrap();
     for last in 1..=250 {
         let open: Vec<u16> = (0..400).map(|place| 10 + place * u16::from(last % 7 + 2)).collect();
-        pair.store.record(observation(scan, device(last, true), &open)).await.unwrap();
+        pair.store.record(up(scan, device(last, true), &open)).await.unwrap();
     }
     pair.sync().await.unwrap();
     pair.assert_equal().await;
@@ -331,7 +309,7 @@ async fn a_site_that_left_the_fleet_and_comes_back_also_tells_what_it_has_droppe
         pair.store.record_sightings(vec![device(last, true)], Vec::new()).await.unwrap();
     }
     pair.sync().await.unwrap();
-    pair.store.note_outgoing(None).await.unwrap();
+    pair.store.end_outgoing().await.unwrap();
     let row = pair.store.host_row(&device(2, true).key()).await.unwrap().unwrap();
     assert!(pair.store.forget(row).await.unwrap());
     pair.fate(&[Fate::Delivered, Fate::AnswerLost]);

@@ -11,7 +11,7 @@ use tokio::{
 use crate::{
     config::Config,
     fleet::{Batch, HubAnswer, HubLink, LinkError, Pass, SiteContext, SiteGreeting, SiteMessage},
-    service::health::Health,
+    service::{health::Health, watched::replace_if_new},
     store::{OutgoingState, Store, StoreError},
 };
 
@@ -98,11 +98,7 @@ impl Uplink {
     }
 
     fn notify(&self, notices: Vec<String>) {
-        self.0.notices.send_if_modified(|known| {
-            let is_new = *known != notices;
-            *known = notices;
-            is_new
-        });
+        replace_if_new(&self.0.notices, notices);
     }
 
     async fn converse(&mut self, pause: &mut Duration) -> Result<std::convert::Infallible, UplinkEnd> {
@@ -141,8 +137,7 @@ impl Uplink {
     pub(super) async fn begin(&self) -> Result<Position, UplinkEnd> {
         let mut epoch = Pass::default();
         getrandom::fill(&mut epoch)?;
-        let state = self.0.store.note_outgoing(Some(epoch)).await?;
-        let OutgoingState { epoch, pass, replaces_all } = state.ok_or(UplinkEnd::Confused)?;
+        let OutgoingState { epoch, pass, replaces_all } = self.0.store.begin_outgoing(epoch).await?;
         let greeting = SiteGreeting {
             epoch,
             schema: u32::try_from(Store::SCHEMA).unwrap_or(u32::MAX),
@@ -173,13 +168,13 @@ impl Uplink {
             let part = part?;
             let Position { epoch, pass, replaces_all } = *position;
             let batch = Batch { epoch, pass, replaces_all, is_last: part.through.is_some(), rows: part.rows };
-            let acknowledgement = match self.ask(SiteMessage::Batch(batch)).await? {
-                HubAnswer::Committed(acknowledgement) => acknowledgement,
+            let pass = match self.ask(SiteMessage::Batch(batch)).await? {
+                HubAnswer::Committed(pass) => pass,
                 HubAnswer::SendAll => return Err(UplinkEnd::CopyGone),
                 _ => return Err(UplinkEnd::Confused),
             };
-            self.0.store.acknowledge(acknowledgement.pass, part.through).await?;
-            *position = Position { epoch, pass: Some(acknowledgement.pass), replaces_all: false };
+            self.0.store.acknowledge(pass, part.through).await?;
+            *position = Position { epoch, pass: Some(pass), replaces_all: false };
         }
         Ok(())
     }

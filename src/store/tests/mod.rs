@@ -129,7 +129,7 @@ fn device(last: u8) -> Device {
     Device { address: format!("192.0.2.{last}").parse().unwrap(), mac: Some(mac(last)), name: None }
 }
 
-fn up(scan: ScanId, device: Device, open: &[u16]) -> Observation {
+pub(crate) fn up(scan: ScanId, device: Device, open: &[u16]) -> Observation {
     let finding = |&port| PortFinding {
         port,
         state: PortState::Open,
