@@ -3,17 +3,13 @@
 //! Messages are requests with an answer; the broker stores none of them. A connection that is lost is made again by the
 //! client; until then every request fails at once rather than wait in a queue that a restart would lose.
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use async_nats::{Client, ConnectOptions, Event, RequestErrorKind, Subscriber, connection::State};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::Serialize;
-use tokio::task::spawn_blocking;
+use tokio::{sync::watch, task::spawn_blocking, time::timeout};
 
 use crate::{
     fleet::{
@@ -38,9 +34,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Between two questions whether the broker is still there. Home routers forget a connection after some minutes.
 const PING: Duration = Duration::from_secs(30);
-
-/// Between two looks whether the first connection is there.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// Messages that wait to be taken; the client drops more, and their senders repeat them. A site sends one at a time.
 const QUEUE: usize = 256;
@@ -74,13 +67,17 @@ pub enum BrokerError {
     Closed,
 }
 
-/// What the client last reported of its connection.
-#[derive(Clone, Default)]
-struct LastReport(Arc<Mutex<Option<String>>>);
+/// Why the client cannot do what it should, as it last reported; `None`: it is connected, and nothing was refused since.
+#[derive(Clone)]
+struct LastReport(watch::Sender<Option<String>>);
 
 impl LastReport {
+    fn new() -> Self {
+        Self(watch::Sender::new(Some("there is no connection yet".to_owned())))
+    }
+
     fn note(&self, event: &Event) {
-        let text = match event {
+        let trouble = match event {
             Event::Connected => None,
             Event::Disconnected => Some("the connection was lost".to_owned()),
             Event::ServerError(error) => Some(one_line(&error.to_string(), 200)),
@@ -88,12 +85,11 @@ impl LastReport {
             _ => return,
         };
         tracing::debug!(%event, "the state of the connection to the broker has changed");
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = text;
+        self.0.send_replace(trouble);
     }
 
     fn text(&self) -> String {
-        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        last.unwrap_or_else(|| "there is no connection yet".to_owned())
+        self.0.borrow().clone().unwrap_or_else(|| "the connection was lost".to_owned())
     }
 }
 
@@ -105,7 +101,7 @@ async fn connect(access: &BrokerAccess, inbox: String) -> Result<(Client, LastRe
         [&access.authority, &access.certificate, &access.key].map(Clone::clone);
     let checked = spawn_blocking(move || client_credentials(&authority, &certificate, &key).map(drop)).await;
     checked.map_err(|error| BrokerError::Unusable(error.to_string()))??;
-    let report = LastReport::default();
+    let report = LastReport::new();
     let reported = report.clone();
     let options = ConnectOptions::new()
         .name("portscan")
@@ -198,13 +194,8 @@ impl SiteConnection {
 
     /// Waits until the broker is connected, or for as long as that usually takes at most.
     pub async fn wait_until_connected(&self) {
-        // The client tells it by an event alone, which one that is already connected does not repeat.
-        let connected = async {
-            while self.client.connection_state() != State::Connected {
-                tokio::time::sleep(LOOK).await;
-            }
-        };
-        let _ = tokio::time::timeout(CONNECTING, connected).await;
+        let mut report = self.report.0.subscribe();
+        let _ = timeout(CONNECTING, report.wait_for(Option::is_none)).await;
     }
 
     /// Returns the requests of the hub's clients.
