@@ -10,6 +10,7 @@ mod reload;
 mod serve;
 mod site;
 mod startup;
+mod worker;
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -61,6 +62,10 @@ pub fn run() -> ExitCode {
 fn run_on(runtime: &Runtime, arguments: &Arguments) -> ExitCode {
     match &arguments.command {
         Command::Serve => match runtime.block_on(serve::serve(&arguments.overrides(), arguments.verbose)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => complain(&error),
+        },
+        Command::Worker => match runtime.block_on(worker::work(&arguments.overrides(), arguments.verbose)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => complain(&error),
         },

@@ -2,6 +2,7 @@
 //! site shows.
 
 mod scale;
+mod workers;
 
 use std::{path::PathBuf, time::Duration};
 

@@ -9,7 +9,7 @@ use tokio::{sync::watch, time::sleep};
 use tower::ServiceExt;
 
 use crate::{
-    config::{Config, FleetConfig},
+    config::{Config, FleetConfig, HubAccess},
     fleet::{FORWARDED_MAX, ForwardedAnswer, ForwardedRequest, is_forwardable},
     http::{Token, owners_request},
     net::nats::{BrokerAccess, BrokerError, SiteConnection},
@@ -53,14 +53,18 @@ pub(super) async fn run(parts: SiteParts) {
 }
 
 async fn open(fleet: &FleetConfig) -> Result<SiteConnection, BrokerError> {
-    let access = BrokerAccess {
-        host: fleet.hub.host().to_owned(),
-        port: fleet.hub.port(),
-        authority: fleet.authority_file(),
-        certificate: fleet.certificate_file(),
-        key: fleet.key_file(),
-    };
-    SiteConnection::open(&access, fleet.site.clone()).await
+    SiteConnection::open(&broker_access(&fleet.access), fleet.site.clone()).await
+}
+
+/// Where the broker is, and by what a member of the fleet is known there.
+pub(super) fn broker_access(access: &HubAccess) -> BrokerAccess {
+    BrokerAccess {
+        host: access.hub.host().to_owned(),
+        port: access.hub.port(),
+        authority: access.authority_file(),
+        certificate: access.certificate_file(),
+        key: access.key_file(),
+    }
 }
 
 async fn serve(

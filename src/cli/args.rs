@@ -16,7 +16,8 @@ use super::{
     run::RunArgs, setup::SetupArgs, status::StatusArgs,
 };
 use crate::{
-    config::Overrides,
+    config::{HubUrl, Overrides},
+    engine::{Liveness, ScanSettings},
     model::{PortSet, ProbeMethod, TargetSpec, Timing, parse_duration},
     nmap::Format,
 };
@@ -60,6 +61,8 @@ Examples:
 pub enum Command {
     /// Run the appliance: scan by schedule, store results, serve HTTP
     Serve,
+    /// Take part in scans of a fleet, as `portscan scan --fleet` asks at the hub
+    Worker,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it")]
     Now(Now),
@@ -195,6 +198,15 @@ pub struct ScanArgs {
     /// Identify what listens on open ports (nmap's -sV): reads greetings; asks SSH, TLS and web servers for a little
     #[arg(long)]
     pub identify: bool,
+    /// Have the workers of this machine's hub scan, each in the networks that it reaches (docs/fleet.md)
+    #[arg(long, conflicts_with = "identify")]
+    pub fleet: bool,
+    /// The hub's directory [default: hub in the appliance's data_dir]
+    #[arg(long, value_name = "DIR", requires = "fleet")]
+    pub fleet_dir: Option<PathBuf>,
+    /// The hub's broker, where it is not on this machine: tls://HOST:PORT
+    #[arg(long, value_name = "URL", requires = "fleet")]
+    pub broker: Option<HubUrl>,
     /// Show only open ports, and only hosts that have some
     #[arg(long)]
     pub open: bool,
@@ -258,6 +270,20 @@ impl ScanArgs {
 
     fn outputs_on_stdout(&self) -> usize {
         usize::from(self.json) + self.outputs().iter().filter(|(_, file)| file.as_os_str() == "-").count()
+    }
+
+    /// How each host is scanned.
+    pub(super) fn settings(&self) -> ScanSettings {
+        ScanSettings {
+            ports: self.port_set(),
+            timing: self.timing,
+            by_syn: self.method.allows_syns(),
+            liveness: if self.skip_liveness { Liveness::Assume } else { Liveness::Check },
+            max_in_flight: self.max_parallelism,
+            max_retries: self.max_retries,
+            max_rate: self.max_rate,
+            deadline: self.host_timeout,
+        }
     }
 
     /// Returns the ports to scan.

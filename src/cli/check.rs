@@ -15,7 +15,9 @@ use super::{
 };
 use crate::{
     client::HttpClient,
-    config::{self, ChannelKind, Config, Machine, Overrides, Severity, check},
+    config::{
+        self, ChannelKind, Config, FleetConfig, HubAccess, Machine, Overrides, Severity, WorkerConfig, check,
+    },
     data_dir::{Obstacle, obstacle, read_secret, strangers, writable},
     http::{self, BindError, Token, TokenError},
     model::one_line,
@@ -94,7 +96,12 @@ async fn machine(config: &Config, client: &HttpClient, now: Timestamp) -> io::Re
         open_token: http::open_token(&config.data_dir, config.auth_token_file.as_deref()),
         ..Machine::default()
     };
-    (machine.credentials, machine.ending_credentials) = unusable_credentials(config, now);
+    for member in members(config) {
+        let told = |told: String| format!("{}.credentials_dir: {told}", member.section);
+        let (unusable, ending) = unusable_credentials(&member, now);
+        machine.credentials.extend(unusable.map(told));
+        machine.ending_credentials.extend(ending.map(told));
+    }
     // Binds all at once, as the server does: two addresses may conflict.
     let bound: Vec<_> = http::bind_each(&config.listen).collect();
     for (address, bound) in &bound {
@@ -122,30 +129,48 @@ fn unusable_token(config: &Config) -> Option<TokenError> {
     Token::load(&config.data_dir, Some(given)).err()
 }
 
-/// Returns why the fleet's credentials cannot be used, or that they end, if so.
-fn unusable_credentials(config: &Config, now: Timestamp) -> (Option<String>, Option<String>) {
+/// A section by which this machine is a member of a fleet.
+struct MemberSection<'a> {
+    section: &'static str,
+    access: &'a HubAccess,
+    /// What makes its credentials at the hub.
+    enrol: String,
+    /// The service that reads them.
+    unit: &'static str,
+}
+
+fn members(config: &Config) -> impl Iterator<Item = MemberSection<'_>> {
+    let site = config.fleet.as_ref().map(|FleetConfig { site, access }| MemberSection {
+        section: "fleet",
+        access,
+        enrol: format!("portscan hub enrol {site}"),
+        unit: "portscan",
+    });
+    let worker = config.worker.as_ref().map(|WorkerConfig { name, access, .. }| MemberSection {
+        section: "worker",
+        access,
+        enrol: format!("portscan hub enrol --worker {name}"),
+        unit: "portscan-worker",
+    });
+    site.into_iter().chain(worker)
+}
+
+/// Returns why the credentials for a hub cannot be used, or that they end, if so.
+fn unusable_credentials(member: &MemberSection<'_>, now: Timestamp) -> (Option<String>, Option<String>) {
     // Those of a unit exist only while it runs.
     let is_to_come = |dir: &Path| dir.starts_with(CREDENTIALS) && !dir.exists();
-    let Some(fleet) = config.fleet.as_ref().filter(|fleet| !is_to_come(&fleet.credentials_dir)) else {
+    let MemberSection { access, enrol, .. } = member;
+    if is_to_come(&access.credentials_dir) {
         return (None, None);
-    };
-    match client_credentials(&fleet.authority_file(), &fleet.certificate_file(), &fleet.key_file()) {
-        Err(error) => {
-            let mend = "put what `portscan hub enrol` has made there";
-            (Some(format!("{error}; {mend}, or mend the path")), None)
-        }
+    }
+    match client_credentials(&access.authority_file(), &access.certificate_file(), &access.key_file()) {
+        Err(error) => (Some(format!("{error}; put what `{enrol}` has made there, or mend the path")), None),
         Ok(credentials)
             if credentials.not_after < now.saturating_add(ENDS_SOON).unwrap_or(Timestamp::MAX) =>
         {
             let end = credentials.not_after.to_zoned(TimeZone::UTC).date();
             let verb = if credentials.not_after < now { "has ended" } else { "ends" };
-            let site = &fleet.site;
-            (
-                None,
-                Some(format!(
-                    "the certificate {verb} on {end}; make another: portscan hub enrol {site}, at the hub"
-                )),
-            )
+            (None, Some(format!("the certificate {verb} on {end}; make another: {enrol}, at the hub")))
         }
         Ok(_) => (None, None),
     }
@@ -238,14 +263,14 @@ fn closed_to(service: &ServiceUser, config: &Config, file: &Path) -> Vec<String>
             )
         });
     }
-    if let Some(fleet) = config.fleet.as_ref().filter(|fleet| !fleet.credentials_dir.starts_with(CREDENTIALS))
-    {
-        for file in [fleet.authority_file(), fleet.certificate_file(), fleet.key_file()] {
-            look("fleet.credentials_dir:", &file, FileAccess::Read, &|path| {
+    let of_dirs = members(config).filter(|member| !member.access.credentials_dir.starts_with(CREDENTIALS));
+    for MemberSection { section, access, unit, .. } in of_dirs {
+        for file in [access.authority_file(), access.certificate_file(), access.key_file()] {
+            look(&format!("{section}.credentials_dir:"), file.as_path(), FileAccess::Read, &|path| {
                 let name = file.file_name().unwrap_or_default().to_string_lossy();
                 format!(
                     "Under systemd, write LoadCredential={name}:{path} in the unit, for all three files, and \
-                     credentials_dir = \"{CREDENTIALS}/portscan.service\" here{name_user}"
+                     credentials_dir = \"{CREDENTIALS}/{unit}.service\" here{name_user}"
                 )
             });
         }

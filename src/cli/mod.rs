@@ -15,10 +15,10 @@ mod devices;
 mod diff;
 mod discover;
 mod doctor;
-mod exclusions;
 mod expected;
 mod explain;
 mod findings;
+mod fleet_scan;
 mod found;
 mod hosts;
 mod hub;
@@ -35,6 +35,7 @@ mod progress;
 mod run;
 mod runs;
 mod scan;
+mod scan_output;
 mod service_user;
 mod setup;
 mod stage;
@@ -143,6 +144,8 @@ enum CliError {
     #[error(transparent)]
     Hub(#[from] hub::HubError),
     #[error(transparent)]
+    FleetScan(#[from] fleet_scan::FleetScanError),
+    #[error(transparent)]
     Token(#[from] TokenError),
     #[error(transparent)]
     Discovery(#[from] crate::service::discovery::DiscoveryError),
@@ -235,7 +238,11 @@ async fn dispatch(
     match now {
         Now::Scan(scan) => {
             let interrupted = interrupt::listen().map_err(CliError::Interrupt)?;
-            scan::scan(scan, (arguments.verbose, &arguments.overrides()), world, terminal, interrupted).await
+            let options = (arguments.verbose, &arguments.overrides());
+            match scan.fleet {
+                true => fleet_scan::scan(scan, options, world, terminal, interrupted).await,
+                false => scan::scan(scan, options, world, terminal, interrupted).await,
+            }
         }
         Now::Probe(probe) => probe::probe(probe, &arguments.overrides(), world, terminal).await,
         Now::Discover(args) => discover::discover(args, world, terminal).await,

@@ -5,9 +5,7 @@ use std::{fmt::Write as _, time::Duration};
 use serde::Serialize;
 
 use super::{
-    CliError, CommandEnv, DONE, FAILED, ProbeArgs, Terminal,
-    exclusions::{Exclusions, FirstStep, ask_for_mac},
-    found::sanitize_for_terminal,
+    CliError, CommandEnv, DONE, FAILED, ProbeArgs, Terminal, found::sanitize_for_terminal,
     table::milliseconds,
 };
 use crate::{
@@ -15,6 +13,7 @@ use crate::{
     engine::{HostJob, Liveness},
     model::{Address, HostReport, PortState, Reason, Timing},
     net::{Links, Solicited},
+    service::exclusions::{Exclusions, FirstStep, ask_for_mac},
     services,
 };
 

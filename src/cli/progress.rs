@@ -83,10 +83,10 @@ impl Bar {
         Self { bar, rate: ProbeRate::starting(now) }
     }
 
-    /// Draws the current state.
-    pub(super) fn show(&mut self, totals: ScanTotals, now: Moment) {
+    /// Draws the current state, with more words.
+    pub(super) fn show(&mut self, totals: ScanTotals, now: Moment, more: &str) {
         let rate = self.rate.at(now, totals.probes);
-        self.bar.set_message(format!("{rate:.0} probes/s  {} open", totals.open));
+        self.bar.set_message(format!("{rate:.0} probes/s  {} open{more}", totals.open));
         self.bar.set_position(totals.settled);
     }
 

@@ -57,7 +57,7 @@ async fn ran_in(world: &CommandEnv, line: &str, interrupted: CancellationToken) 
                 .await
         }
         Command::Now(now) => dispatch(now, &arguments, world, &mut terminal).await,
-        Command::Serve => panic!("not a command that ends"),
+        Command::Serve | Command::Worker => panic!("not a command that ends"),
     };
     let code = exit_code(ended, &mut terminal);
     Ran { out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap(), code }

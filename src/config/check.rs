@@ -21,10 +21,10 @@ pub struct Machine {
     pub token: Option<String>,
     /// Why the secrets of alert channels cannot be used, if so.
     pub secrets: Vec<String>,
-    /// Why the fleet's credentials cannot be used, if so.
-    pub credentials: Option<String>,
-    /// The warning that the fleet's credentials end soon or have ended, with the remedy.
-    pub ending_credentials: Option<String>,
+    /// Why credentials for a hub cannot be used, with the section, if so.
+    pub credentials: Vec<String>,
+    /// The warning that credentials for a hub end soon or have ended, with the section and the remedy.
+    pub ending_credentials: Vec<String>,
     /// The files that the appliance's user cannot use, each with the remedy.
     pub closed: Vec<String>,
     /// The same files, if the appliance's user is only a guess.
@@ -89,10 +89,8 @@ pub fn check(config: &Config, machine: &Machine) -> Vec<Finding> {
     }
     findings.extend(machine.token.iter().map(|reason| error(format!("auth.token_file: {reason}"))));
     findings.extend(machine.secrets.iter().map(|told| error(told.clone())));
-    findings.extend(machine.credentials.iter().map(|told| error(format!("fleet.credentials_dir: {told}"))));
-    findings.extend(
-        machine.ending_credentials.iter().map(|told| warning(format!("fleet.credentials_dir: {told}"))),
-    );
+    findings.extend(machine.credentials.iter().map(|told| error(told.clone())));
+    findings.extend(machine.ending_credentials.iter().map(|told| warning(told.clone())));
     findings.extend(config.channels.iter().filter(|channel| sends_in_the_clear(channel)).map(|channel| {
         warning(format!(
             "channel {}: its secret is sent unencrypted over http; write its URL with https if the receiver has it",

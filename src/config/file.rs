@@ -63,6 +63,7 @@ fn top(file: &mut Section<'_, '_>, config: &mut Config) {
         config.auth_token_file = auth.one("token_file", parse::path);
     });
     config.fleet = file.table("fleet", fleet::read).flatten();
+    config.worker = file.table("worker", fleet::read_worker).flatten();
     let mut names = Vec::new();
     let scanners = file.tables("scanner", |section| scanner(section, &mut names));
     set(&mut config.scanners, scanners.filter(|scanners| !scanners.is_empty()));

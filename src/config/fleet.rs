@@ -1,21 +1,32 @@
-//! The keys of `[fleet]`: the hub that this appliance sends its data to.
+//! The keys of `[fleet]`, the hub that this appliance sends its data to, and of `[worker]`, the hub for which this machine
+//! scans.
 
 use std::{fmt, net::IpAddr, path::PathBuf, str::FromStr};
 
 use super::{parse, table::Section};
-use crate::fleet::SiteName;
+use crate::fleet::{SiteName, WorkerName, work::Pool};
 
-/// Where the credentials are if the file does not say it.
-pub const DEFAULT_CREDENTIALS_DIR: &str = "/etc/portscan/fleet";
-
-/// In that directory, the certificate of the fleet's authority.
+/// In a directory of credentials, the certificate of the fleet's authority.
 pub const AUTHORITY_FILE: &str = "ca.crt";
 
-/// In that directory, the site's certificate.
-pub const CERTIFICATE_FILE: &str = "site.crt";
+/// Where a member of a fleet has its credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CredentialFiles {
+    /// The directory if the file does not say it.
+    pub default_dir: &'static str,
+    /// In the directory, the member's certificate.
+    pub certificate: &'static str,
+    /// In the directory, the certificate's key.
+    pub key: &'static str,
+}
 
-/// In that directory, the key of the site's certificate.
-pub const KEY_FILE: &str = "site.key";
+/// A site's.
+pub const SITE_CREDENTIALS: CredentialFiles =
+    CredentialFiles { default_dir: "/etc/portscan/fleet", certificate: "site.crt", key: "site.key" };
+
+/// A worker's.
+pub const WORKER_CREDENTIALS: CredentialFiles =
+    CredentialFiles { default_dir: "/etc/portscan/worker", certificate: "worker.crt", key: "worker.key" };
 
 /// The port of a hub's broker: the one that IANA has registered for NATS.
 pub const HUB_PORT: u16 = 4222;
@@ -28,10 +39,29 @@ const EXAMPLE: &str = "\"tls://hub.example:4222\"";
 pub struct FleetConfig {
     /// What this appliance is called in the fleet.
     pub site: SiteName,
+    /// The hub.
+    pub access: HubAccess,
+}
+
+/// A machine that scans for a hub.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerConfig {
+    /// What this worker is called in the fleet.
+    pub name: WorkerName,
+    /// The hub.
+    pub access: HubAccess,
+    /// The networks that it reaches; empty: this machine's own.
+    pub networks: Vec<Pool>,
+}
+
+/// How a member of a fleet reaches its hub.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HubAccess {
     /// Where the hub's broker is.
     pub hub: HubUrl,
-    /// The directory with the fleet's authority, and this site's certificate and key.
+    /// The directory with the fleet's authority, and this member's certificate and key.
     pub credentials_dir: PathBuf,
+    files: CredentialFiles,
 }
 
 /// Where a hub's broker is. It is reached by TLS alone.
@@ -41,20 +71,20 @@ pub struct HubUrl {
     port: u16,
 }
 
-impl FleetConfig {
+impl HubAccess {
     /// The certificate of the fleet's authority, which has signed the hub's.
     pub fn authority_file(&self) -> PathBuf {
         self.credentials_dir.join(AUTHORITY_FILE)
     }
 
-    /// This site's certificate.
+    /// This member's certificate.
     pub fn certificate_file(&self) -> PathBuf {
-        self.credentials_dir.join(CERTIFICATE_FILE)
+        self.credentials_dir.join(self.files.certificate)
     }
 
     /// The certificate's key.
     pub fn key_file(&self) -> PathBuf {
-        self.credentials_dir.join(KEY_FILE)
+        self.credentials_dir.join(self.files.key)
     }
 }
 
@@ -111,10 +141,23 @@ impl FromStr for HubUrl {
 /// Reads the section. A part of it is no fleet: there is no default for a name or a hub.
 pub(super) fn read(section: &mut Section<'_, '_>) -> Option<FleetConfig> {
     let site = section.required("site", "\"house-3\"", str::parse::<SiteName>);
+    let access = access(section, SITE_CREDENTIALS);
+    Some(FleetConfig { site: site?, access: access? })
+}
+
+/// Reads `[worker]`.
+pub(super) fn read_worker(section: &mut Section<'_, '_>) -> Option<WorkerConfig> {
+    let name = section.required("name", "\"worker-1\"", str::parse::<WorkerName>);
+    let access = access(section, WORKER_CREDENTIALS);
+    let networks = section.list("networks", str::parse::<Pool>).unwrap_or_default();
+    Some(WorkerConfig { name: name?, access: access?, networks })
+}
+
+fn access(section: &mut Section<'_, '_>, files: CredentialFiles) -> Option<HubAccess> {
     let hub = section.required("hub", EXAMPLE, str::parse::<HubUrl>);
     let credentials_dir = section.one("credentials_dir", parse::path);
-    let credentials_dir = credentials_dir.unwrap_or_else(|| DEFAULT_CREDENTIALS_DIR.into());
-    Some(FleetConfig { site: site?, hub: hub?, credentials_dir })
+    let credentials_dir = credentials_dir.unwrap_or_else(|| files.default_dir.into());
+    Some(HubAccess { hub: hub?, credentials_dir, files })
 }
 
 /// Splits a host, with its brackets, and a port, [`HUB_PORT`] if there is none.

@@ -11,7 +11,7 @@
 //! | `file.rs`, `env.rs` | the layers: which keys and variables there are |
 //! | `channel.rs`, `alerts.rs`, `mail.rs` | where alerts go and which; their keys in the file |
 //! | `broker.rs`, `mqtt.rs` | the same of an MQTT broker |
-//! | `fleet.rs` | the hub that this appliance belongs to; its keys in the file |
+//! | `fleet.rs` | the hub that this appliance belongs to, or scans for; their keys in the file |
 //! | `load.rs` | the order of the layers; the one function that reads the disk |
 //! | `check.rs` | does it fit this machine? for `check-config` |
 //! | `show.rs` | the effective configuration, as a file again |
@@ -59,7 +59,8 @@ pub use self::{
     device_pattern::{AlertSubject, DevicePattern},
     error::{ConfigError, Fault, Place},
     fleet::{
-        AUTHORITY_FILE, CERTIFICATE_FILE, DEFAULT_CREDENTIALS_DIR, FleetConfig, HUB_PORT, HubUrl, KEY_FILE,
+        AUTHORITY_FILE, CredentialFiles, FleetConfig, HUB_PORT, HubAccess, HubUrl, SITE_CREDENTIALS,
+        WORKER_CREDENTIALS, WorkerConfig,
     },
     load::{DEFAULT_PATH, Overrides},
 };
@@ -132,6 +133,8 @@ pub struct Config {
     pub auth_token_file: Option<PathBuf>,
     /// The fleet that this appliance is a site of; `None`: it is alone.
     pub fleet: Option<FleetConfig>,
+    /// The hub for which `portscan worker` scans; `None`: it does not.
+    pub worker: Option<WorkerConfig>,
 }
 
 /// Where devices come from; all sources together. All three may be empty: then nothing is known until a
@@ -371,6 +374,7 @@ impl Default for Config {
             ],
             auth_token_file: None,
             fleet: None,
+            worker: None,
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{fmt, time::Duration};
 
-use super::{ChannelKind, Config, MqttConfig, Targets};
+use super::{ChannelKind, Config, HubAccess, MqttConfig, Targets};
 
 /// A text as TOML writes it.
 fn quoted(text: impl fmt::Display) -> String {
@@ -73,11 +73,21 @@ impl fmt::Display for Config {
             writeln!(f, "token_file = {}", quoted(file.display()))?;
         }
         if let Some(fleet) = &self.fleet {
-            writeln!(f, "\n[fleet]\nsite = {}\nhub = {}", quoted(&fleet.site), quoted(&fleet.hub))?;
-            writeln!(f, "credentials_dir = {}", quoted(fleet.credentials_dir.display()))?;
+            writeln!(f, "\n[fleet]\nsite = {}", quoted(&fleet.site))?;
+            fmt_access(f, &fleet.access)?;
+        }
+        if let Some(worker) = &self.worker {
+            writeln!(f, "\n[worker]\nname = {}", quoted(&worker.name))?;
+            fmt_access(f, &worker.access)?;
+            writeln!(f, "networks = {}", list(&worker.networks))?;
         }
         self.fmt_rules(f)
     }
+}
+
+fn fmt_access(f: &mut fmt::Formatter<'_>, access: &HubAccess) -> fmt::Result {
+    writeln!(f, "hub = {}", quoted(&access.hub))?;
+    writeln!(f, "credentials_dir = {}", quoted(access.credentials_dir.display()))
 }
 
 impl Config {

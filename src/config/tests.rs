@@ -116,6 +116,10 @@ token_file = "/run/token"
 site = "house-3"
 hub = "tls://Bücher.example"
 credentials_dir = "/run/fleet"
+[worker]
+name = "w-1"
+hub = "tls://192.0.2.7"
+networks = ["10.1.2.3/16", "fd00::/8"]
 [[scanner]]
 name = "night"
 interval = "2d"
@@ -195,8 +199,14 @@ fn reads_every_key() {
         ["192.168.1.0/24", "10.0.0.7/32"]
     );
     let fleet = config.fleet.as_ref().unwrap();
-    assert_eq!((fleet.site.as_str(), fleet.credentials_dir.to_str()), ("house-3", Some("/run/fleet")));
-    assert_eq!((fleet.hub.host(), fleet.hub.port()), ("xn--bcher-kva.example", 4222));
+    assert_eq!((fleet.site.as_str(), fleet.access.credentials_dir.to_str()), ("house-3", Some("/run/fleet")));
+    let worker = config.worker.as_ref().unwrap();
+    assert_eq!(
+        (worker.name.as_str(), worker.access.credentials_dir.to_str()),
+        ("w-1", Some("/etc/portscan/worker"))
+    );
+    assert_eq!(worker.networks, ["10.1.0.0/16", "fd00::/8"].map(|text| text.parse().unwrap()));
+    assert_eq!((fleet.access.hub.host(), fleet.access.hub.port()), ("xn--bcher-kva.example", 4222));
     let night = &config.scanners[0];
     assert_eq!(night.at.unwrap(), jiff::civil::time(2, 30, 0, 0));
     assert_eq!((night.ports.to_string().as_str(), night.timing), ("22-23,8000-8100", Timing::T4));
@@ -422,8 +432,8 @@ fn check_reports_what_the_machine_lacks() {
         spool: Some("Read-only file system".to_owned()),
         token: Some("/run/token holds no token".to_owned()),
         secrets: vec!["channel phone: token_file /run/ntfy: No such file or directory".to_owned()],
-        credentials: Some("/etc/portscan/fleet/site.key: No such file or directory".to_owned()),
-        ending_credentials: Some("the certificate ends on 2026-12-24".to_owned()),
+        credentials: vec!["fleet.credentials_dir: site.key: No such file or directory".to_owned()],
+        ending_credentials: vec!["worker.credentials_dir: the certificate ends on 2026-12-24".to_owned()],
         closed: vec!["spool /srv/reports is closed to portscan (uid 998)".to_owned()],
         maybe_closed: vec!["the configuration file may be closed".to_owned()],
         open_token: Some("the token is open to every user".to_owned()),
@@ -439,8 +449,8 @@ fn check_reports_what_the_machine_lacks() {
     error: spool /srv/reports cannot be written to (Read-only file system): what was imported is moved within it; give it to the user that portscan runs as
     error: auth.token_file: /run/token holds no token
     error: channel phone: token_file /run/ntfy: No such file or directory
-    error: fleet.credentials_dir: /etc/portscan/fleet/site.key: No such file or directory
-    warning: fleet.credentials_dir: the certificate ends on 2026-12-24
+    error: fleet.credentials_dir: site.key: No such file or directory
+    warning: worker.credentials_dir: the certificate ends on 2026-12-24
     error: spool /srv/reports is closed to portscan (uid 998)
     warning: the configuration file may be closed
     warning: the token is open to every user

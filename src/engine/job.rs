@@ -2,6 +2,8 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::{Address, HostReport, PortSet, Timing};
 
 /// One scan of one host.
@@ -35,8 +37,52 @@ pub struct HostJob {
     pub sits_out: Duration,
 }
 
+/// How long a link may be down during a job of a scan that a user waits for: for a loose plug, or a switch that restarts.
+const OUTAGE: Duration = Duration::from_secs(60);
+
+/// What the jobs of one scan have in common.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScanSettings {
+    /// The ports that need a verdict.
+    pub ports: PortSet,
+    /// The timing template.
+    pub timing: Timing,
+    /// Whether bare SYNs may ask in place of connects.
+    pub by_syn: bool,
+    /// Whether to check first that a host is up.
+    pub liveness: Liveness,
+    /// Most sockets open towards a host at any time; `None`: as the template says, which is never more.
+    pub max_in_flight: Option<u16>,
+    /// Most retries, in place of the template's; more than 4 count as 4.
+    pub max_retries: Option<u8>,
+    /// Most probes per second towards a host, in addition to the template's pace.
+    pub max_rate: Option<NonZeroU32>,
+    /// The time after which a job ends with what is known.
+    pub deadline: Option<Duration>,
+}
+
+impl ScanSettings {
+    /// Returns the job for one host of the scan, which is reached so.
+    pub fn job(&self, address: Address, link: Link) -> HostJob {
+        HostJob {
+            address,
+            ports: self.ports.clone(),
+            first: Vec::new(),
+            timing: self.timing,
+            by_syn: self.by_syn,
+            max_in_flight: self.max_in_flight.unwrap_or(u16::MAX),
+            max_retries: self.max_retries,
+            max_rate: self.max_rate,
+            liveness: self.liveness,
+            link,
+            deadline: self.deadline,
+            sits_out: OUTAGE,
+        }
+    }
+}
+
 /// Whether to check that the host is up before scanning it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Liveness {
     /// A few probes first, until the host is known to be up or down.
     Check,
@@ -73,7 +119,7 @@ pub enum Event {
 }
 
 /// The progress of a job.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// Ports to scan.
     pub ports: u32,

@@ -52,7 +52,7 @@ mod want;
 mod ways;
 mod window;
 
-pub use job::{Event, HostJob, JobId, Link, Liveness, Progress};
+pub use job::{Event, HostJob, JobId, Link, Liveness, Progress, ScanSettings};
 pub use probe::{LocalError, Outcome, Probe, ProbeId, Prober, Reply};
 pub use scheduler::Engine;
 pub use stats::{Bounds, Stats};

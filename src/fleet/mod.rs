@@ -6,7 +6,7 @@
 //!
 //! | file | content |
 //! |---|---|
-//! | `site_name` | what a site is called |
+//! | `names` | what a site and a worker are called |
 //! | `subjects` | where messages are published |
 //! | `message` | the messages from a site to the hub, and the answers |
 //! | `link` | the connection, as a trait |
@@ -14,15 +14,17 @@
 //! | `forwarded` | the requests that the hub forwards to a site |
 //! | `succession` | decides which batch a hub applies: each once, of one database alone |
 //! | `status` | what the hub knows of a site's connection |
+//! | `work` | one scan, shared by many workers |
 
 mod forwarded;
 mod link;
 mod message;
+mod names;
 mod row;
-mod site_name;
 mod status;
 pub mod subjects;
 mod succession;
+pub mod work;
 
 pub use forwarded::{FORWARDED_MAX, ForwardedAnswer, ForwardedRequest, is_forwardable};
 pub use link::{Asking, HubLink, LinkError};
@@ -30,7 +32,7 @@ pub use message::{
     BATCH_BYTES, Batch, HubAnswer, MESSAGE_MAX, MessageError, Pass, SiteContext, SiteGreeting, SiteMessage,
     decode, encode,
 };
+pub use names::{FleetNameError, SiteName, WorkerName};
 pub use row::{ChangedRow, RowValue};
-pub use site_name::{SiteName, SiteNameError};
 pub use status::{SiteState, SiteStatus};
 pub use succession::{Standing, Succession, SuccessionVerdict};

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Address, PortSet, PortState, Protocol, Reason, state::words};
 
 /// How the scan of a host ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum HostStatus {
     /// Every requested port has its verdict.
     Up,
@@ -39,7 +41,7 @@ words!(
 );
 
 /// The verdict on one port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PortFinding {
     /// 0 to 65535.
     pub port: u16,
@@ -59,7 +61,7 @@ impl PortFinding {
 }
 
 /// The complete result of scanning one host.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostReport {
     /// The address that was scanned.
     pub address: Address,

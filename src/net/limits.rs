@@ -235,7 +235,10 @@ mod tests {
     #[test]
     fn reads_this_machine() {
         let limits = SystemLimits::raise_and_read().unwrap();
-        assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap().0, nix::libc::rlim_t::from(limits.descriptors));
+        assert_eq!(
+            getrlimit(Resource::RLIMIT_NOFILE).unwrap().0,
+            nix::libc::rlim_t::from(limits.descriptors)
+        );
         assert!(limits.cores >= 1 && limits.bounds().in_flight >= 1);
         assert_eq!(local_ports("32768\t60999\n"), 32_768..=60_999);
         assert_eq!(local_ports("9 banana"), 32_768..=60_999);

@@ -116,6 +116,14 @@ impl Links {
         }
     }
 
+    /// Returns the IPv4 subnets whose hosts are neighbours. That of a point-to-point link has none.
+    pub fn subnets(&self) -> impl Iterator<Item = IpNet> {
+        let resolving = self.interfaces.iter().filter(|interface| interface.resolves);
+        let nets = resolving.flat_map(|interface| &interface.nets);
+        nets.filter(|net| net.addr().is_ipv4() && net.prefix_len() < 32 && !net.addr().is_loopback())
+            .map(IpNet::trunc)
+    }
+
     /// Returns the addresses of the interfaces that are up.
     pub fn own_addresses(&self) -> Vec<IpAddr> {
         self.interfaces.iter().flat_map(|interface| interface.nets.iter().map(IpNet::addr)).collect()

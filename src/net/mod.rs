@@ -55,7 +55,7 @@ pub use neighbours::{Family, Neighbour, neighbour, neighbours, neighbours_by_ipv
 pub use nudge::Nudge;
 pub use privileges::raise_permitted_capabilities;
 pub use reverse::{NameReply, mdns_name};
-pub use solicit::{Solicited, solicit};
+pub use solicit::{Solicited, mac_after_scan, solicit};
 pub use ssdp::{Locations, search};
 pub use syn::{SynProber, check_syn_probing};
 pub use watch::LinkWatch;

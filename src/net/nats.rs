@@ -3,6 +3,8 @@
 //! Messages are requests with an answer; the broker stores none of them. A connection that is lost is made again by the
 //! client; until then every request fails at once rather than wait in a queue that a restart would lose.
 
+mod work;
+
 use std::{path::PathBuf, time::Duration};
 
 use async_nats::{Client, ConnectOptions, Event, RequestErrorKind, Subscriber, connection::State};
@@ -11,6 +13,10 @@ use futures_util::StreamExt;
 use serde::Serialize;
 use tokio::{sync::watch, task::spawn_blocking, time::timeout};
 
+pub use self::work::{
+    FromWorker, FromWorkers, JobConnection, QueueError, ReceivedReport, ReportFailure, ShardDelivery,
+    WorkerConnection,
+};
 use crate::{
     fleet::{
         Asking, ForwardedAnswer, ForwardedRequest, HubAnswer, HubLink, LinkError, SiteMessage, SiteName,

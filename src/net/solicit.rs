@@ -20,7 +20,10 @@ use super::{
     ArpSocket, Lan, LanError, Links, NeighbourQuery, echo::Echo, links::NeighbourLink, ndp::NdpSocket,
     neighbours::neighbour,
 };
-use crate::model::{Address, Mac};
+use crate::{
+    engine::Link,
+    model::{Address, HostReport, HostStatus, Mac},
+};
 
 /// The number of unanswered questions after which the host counts as down. The kernel's own limit is three (arp(7));
 /// one more costs a second, and a device that dozes or is far from its access point misses some.
@@ -173,6 +176,17 @@ fn is_denied(error: &io::Error) -> bool {
     let lacks = [Errno::EAFNOSUPPORT, Errno::EPROTONOSUPPORT].map(|errno| Some(errno as i32));
     matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported)
         || lacks.contains(&error.raw_os_error())
+}
+
+/// Returns the MAC at the address; read after the scan, while the kernel's entry is fresh.
+pub fn mac_after_scan(report: &HostReport, links: &Links) -> Option<Mac> {
+    match links.link_of(&report.address) {
+        _ if report.status == HostStatus::Down => None,
+        Link::Local => links.own_mac(&report.address),
+        // A table that cannot be read is no reason to withhold the ports.
+        Link::OnLink => neighbour(&report.address).ok().flatten().map(|known| known.mac),
+        Link::Routed => None,
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ pub mod differences;
 pub mod directory;
 pub mod discovery;
 pub mod evidence;
+pub mod exclusions;
 pub mod feeds;
 pub mod fleet;
 pub mod health;

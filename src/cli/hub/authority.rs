@@ -57,11 +57,12 @@ impl FleetAuthority {
 
     /// Makes a certificate by which a client is known to the broker.
     pub(super) fn issue_client(&self, identity: &Identity, today: Date) -> Result<Issued, HubError> {
-        let (name, years) = match &identity.holder {
-            Holder::Hub => ("hub", HUB_YEARS),
-            Holder::Site(site) => (site.as_str(), SITE_YEARS),
+        let years = match &identity.holder {
+            Holder::Hub => HUB_YEARS,
+            Holder::Site(_) | Holder::Worker(_) => SITE_YEARS,
         };
-        let mut params = leaf_params(name, ExtendedKeyUsagePurpose::ClientAuth, identity.serial);
+        let mut params =
+            leaf_params(identity.holder.name(), ExtendedKeyUsagePurpose::ClientAuth, identity.serial);
         params.subject_alt_names = vec![SanType::DnsName(identity.to_string().try_into()?)];
         set_validity(&mut params, today, years);
         self.issue(&params)

@@ -62,11 +62,11 @@ authorization {{
   include \"{USERS}\"
 }}
 
-# A message between sites and hub has at most 1 MiB.
+# No message has more than 1 MiB.
 max_payload: 1048576
-# A hundred sites, twice where a connection was cut and the broker does not know yet, and room for the hub.
+# A hundred sites and workers, twice where a connection was cut and the broker does not know yet, and room for the hub.
 max_connections: 512
-# Of one connection: a site has two.
+# Of one connection: a site has two, a worker one for each of its networks and some more.
 max_subscriptions: 64
 max_control_line: 4096
 # Bytes that wait for one client. A site waits for the hub's answer before it sends more, so this is more than a hundred
@@ -79,13 +79,16 @@ ping_max: 2
 
 # Nothing is served for monitoring, so there is no http_port: it would show all connections without a certificate.
 
-# The broker stores nothing: a site keeps a change until the hub has committed it. If you store messages of your own here,
-# have each written to the disk before it is acknowledged: by default that happens every two minutes, and a power cut
-# loses what was acknowledged since.
-#jetstream {{
-#  store_dir: \"{path}/jetstream\"
-#  sync_interval: always
-#}}
+# The queues of `portscan scan --fleet`, which hand its parts to the workers. Of sites and hub the broker stores nothing: a
+# site keeps a change until the hub has committed it.
+jetstream {{
+  store_dir: \"{path}/jetstream\"
+  max_file_store: 536870912
+  # From 2.10 on, which is newer than Debian 12's, this has each message written to the disk before it is acknowledged; by
+  # default that happens every two minutes, and a power cut loses what was acknowledged since. A scan puts the parts that
+  # are lost into their queues again. Take the # away if you store messages of your own here.
+  #sync_interval: always
+}}
 "
     ))
 }

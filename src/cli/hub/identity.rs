@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use crate::fleet::SiteName;
+use crate::fleet::{SiteName, WorkerName};
 
 /// The end of every identity: no registered domain, and no name of a host.
 const SUFFIX: &str = ".portscan";
@@ -28,6 +28,19 @@ pub(super) enum Holder {
     Hub,
     /// A site.
     Site(SiteName),
+    /// A worker.
+    Worker(WorkerName),
+}
+
+impl Holder {
+    /// What a person calls it; the hub has no name.
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Hub => "hub",
+            Self::Site(site) => site.as_str(),
+            Self::Worker(worker) => worker.as_str(),
+        }
+    }
 }
 
 impl Identity {
@@ -44,21 +57,17 @@ impl Identity {
         let (serial, holder) = text.strip_suffix(SUFFIX)?.split_once('.')?;
         let holder = match holder {
             "hub" => Holder::Hub,
-            holder => Holder::Site(holder.strip_suffix(".site")?.parse().ok()?),
+            member => match member.rsplit_once('.')? {
+                (site, "site") => Holder::Site(site.parse().ok()?),
+                (worker, "worker") => Holder::Worker(worker.parse().ok()?),
+                _ => return None,
+            },
         };
         let is_hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
         if serial.len() != 16 || !serial.chars().all(is_hex) {
             return None;
         }
         Some(Self { serial: u64::from_str_radix(serial, 16).ok()?.to_be_bytes(), holder })
-    }
-
-    /// The site, if it is a site's.
-    pub(super) fn site(&self) -> Option<&SiteName> {
-        match &self.holder {
-            Holder::Hub => None,
-            Holder::Site(site) => Some(site),
-        }
     }
 
     /// The serial number as `openssl x509 -serial` shows it, in lower case.
@@ -80,6 +89,7 @@ impl fmt::Display for Identity {
         match &self.holder {
             Holder::Hub => write!(f, "{}.hub{SUFFIX}", self.serial_text()),
             Holder::Site(site) => write!(f, "{}.{site}.site{SUFFIX}", self.serial_text()),
+            Holder::Worker(worker) => write!(f, "{}.{worker}.worker{SUFFIX}", self.serial_text()),
         }
     }
 }
@@ -90,9 +100,12 @@ mod tests {
 
     #[test]
     fn an_identity_is_read_as_it_was_written() {
-        for holder in
-            [Holder::Hub, Holder::Site("hub".parse().unwrap()), Holder::Site("house-3".parse().unwrap())]
-        {
+        for holder in [
+            Holder::Hub,
+            Holder::Site("hub".parse().unwrap()),
+            Holder::Site("worker".parse().unwrap()),
+            Holder::Worker("house-3".parse().unwrap()),
+        ] {
             let identity = Identity::generate(holder).unwrap();
             assert_eq!(Identity::parse(&identity.to_string()), Some(identity));
         }

@@ -32,8 +32,8 @@ use std::{
 
 use clap::{Args, Subcommand};
 
-use self::directory::HubDir;
 pub use self::{adopt::AdoptArgs, enrol::EnrolArgs, init::InitArgs, revoke::RevokeArgs, serve::ServeHubArgs};
+use self::{directory::HubDir, identity::Holder};
 use super::{CliError, CommandEnv, Terminal};
 use crate::{
     clock::{Clock, EARLIEST_SANE},
@@ -58,10 +58,31 @@ pub enum HubCommand {
 pub enum KeyCommand {
     /// Make a hub's keys and its broker's configuration, once
     Init(InitArgs),
-    /// Make a certificate for a site: a new one, or one that is to replace the site's present one
+    /// Make a certificate for a site or a worker: the first, or one that is to replace the present one
     Enrol(EnrolArgs),
-    /// Take a site's certificates away; a site that is connected is cut off
+    /// Take the certificates of a site or a worker away; if it is connected, it is cut off
     Revoke(RevokeArgs),
+}
+
+/// Which member of the fleet.
+#[derive(Args, Debug, Clone, PartialEq)]
+pub struct MemberArgs {
+    /// What the site is called: 1 to 32 of a-z, 0-9 and hyphen
+    #[arg(value_name = "SITE")]
+    pub name: SiteName,
+    /// SITE is the name of a worker, which takes part in scans of the whole fleet
+    #[arg(long)]
+    pub worker: bool,
+}
+
+impl MemberArgs {
+    fn holder(&self) -> Holder {
+        // Both kinds of names are of the same form.
+        match self.name.as_str().parse() {
+            Ok(worker) if self.worker => Holder::Worker(worker),
+            _ => Holder::Site(self.name.clone()),
+        }
+    }
 }
 
 /// Where the hub's keys are.
@@ -103,18 +124,17 @@ pub(super) enum HubError {
          set-ntp true), then repeat this"
     )]
     Clock(jiff::civil::Date),
-    #[error("{} has other files than a site's; name another --out", .0.display())]
+    #[error("{} has other files than those of one certificate; name another --out", .0.display())]
     OtherFiles(PathBuf),
-    #[error("no certificate of {site} may connect; {}", known(.there))]
-    NotEnrolled { site: SiteName, there: Vec<SiteName> },
+    #[error("no certificate of {name} may connect; {}", known(.there))]
+    NotEnrolled { name: String, there: Vec<String> },
     #[error("cannot make a key or a certificate: {0}")]
     Certificate(#[from] rcgen::Error),
     #[error("this machine gives no random numbers: {0}")]
     Random(#[from] getrandom::Error),
 }
 
-fn known(there: &[SiteName]) -> String {
-    let names: Vec<&str> = there.iter().map(SiteName::as_str).collect();
+fn known(names: &[String]) -> String {
     if names.is_empty() {
         "there is no site yet".to_owned()
     } else {

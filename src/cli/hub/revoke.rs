@@ -1,12 +1,11 @@
-//! `portscan hub revoke`: takes a site's certificates away.
+//! `portscan hub revoke`: takes a site's or a worker's certificates away.
 
 use clap::Args;
 
-use super::{HubDirArgs, HubError, broker, directory, directory::USERS, users::Users};
+use super::{HubDirArgs, HubError, MemberArgs, broker, directory, directory::USERS, users::Users};
 use crate::{
     cli::{CliError, DONE, Terminal},
     config::Overrides,
-    fleet::SiteName,
 };
 
 /// Which certificates.
@@ -16,9 +15,9 @@ use crate::{
                   usage."
 )]
 pub struct RevokeArgs {
-    /// Which site
-    #[arg(value_name = "SITE")]
-    pub site: SiteName,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would print it")]
+    pub member: MemberArgs,
     /// Keep the newest certificate
     #[arg(long)]
     pub older: bool,
@@ -32,23 +31,24 @@ pub(super) fn revoke(
     overrides: &Overrides,
     terminal: &mut Terminal<'_>,
 ) -> Result<u8, CliError> {
-    let site = &args.site;
+    let holder = args.member.holder();
+    let name = holder.name();
     let dir = directory(&args.dir, overrides)?;
     let _lock = dir.lock()?;
     let malformed = |why| HubError::Malformed { path: dir.file(USERS), why };
     let mut users = Users::parse(&dir.read(USERS)?).map_err(malformed)?;
-    let there = users.sites();
-    if !there.contains(site) {
-        return Err(HubError::NotEnrolled { site: site.clone(), there }.into());
+    let there = users.like(&holder);
+    if !there.iter().any(|other| other == name) {
+        return Err(HubError::NotEnrolled { name: name.to_owned(), there }.into());
     }
-    let removed = users.remove(site, args.older);
+    let removed = users.remove(&holder, args.older);
     if removed.is_empty() {
         // A rotation that is repeated, or a script's second run.
-        writeln!(terminal.out, "{site} has one certificate, which stays")?;
+        writeln!(terminal.out, "{name} has one certificate, which stays")?;
     } else {
         dir.write(USERS, &users.text())?;
         let serials: Vec<String> = removed.iter().map(|identity| identity.serial_text()).collect();
-        writeln!(terminal.out, "revoked of {site}: certificate {}", serials.join(", "))?;
+        writeln!(terminal.out, "revoked of {name}: certificate {}", serials.join(", "))?;
     }
     // Also where nothing was removed: an earlier request may have been refused.
     writeln!(terminal.out, "{}", broker::reload(&dir).told())?;

@@ -38,6 +38,10 @@ impl ServeHubArgs {
         &self,
         overrides: &Overrides,
     ) -> Result<BrokerAccess, impl std::error::Error + Send + Sync + 'static> {
+        self.broker_access(overrides)
+    }
+
+    pub(in crate::cli) fn broker_access(&self, overrides: &Overrides) -> Result<BrokerAccess, CliError> {
         let dir = directory(&self.dir, overrides)?;
         let missing = || HubError::NoHub { dir: dir.path().to_owned(), file: URL };
         let url: HubUrl = fs::read_to_string(dir.file(URL))
@@ -50,6 +54,6 @@ impl ServeHubArgs {
             None => ("localhost".to_owned(), url.port()),
         };
         let [authority, certificate, key] = [AUTHORITY, HUB, HUB_KEY].map(|name| dir.file(name));
-        Ok::<_, CliError>(BrokerAccess { host, port, authority, certificate, key })
+        Ok(BrokerAccess { host, port, authority, certificate, key })
     }
 }

@@ -50,12 +50,16 @@ fn init(dir: &Path, names: &[&str]) -> KeyCommand {
     KeyCommand::Init(InitArgs { names, dir: within(dir), bind: "0.0.0.0:4300".parse().unwrap() })
 }
 
+fn member(name: &str) -> MemberArgs {
+    MemberArgs { name: name.parse().unwrap(), worker: false }
+}
+
 fn enrol(dir: &Path, site: &str, out: Option<PathBuf>) -> KeyCommand {
-    KeyCommand::Enrol(EnrolArgs { site: site.parse().unwrap(), dir: within(dir), out })
+    KeyCommand::Enrol(EnrolArgs { member: member(site), dir: within(dir), out })
 }
 
 fn revoke(dir: &Path, site: &str, older: bool) -> KeyCommand {
-    KeyCommand::Revoke(RevokeArgs { site: site.parse().unwrap(), older, dir: within(dir) })
+    KeyCommand::Revoke(RevokeArgs { member: member(site), older, dir: within(dir) })
 }
 
 #[test]
@@ -109,7 +113,7 @@ fn the_printed_lines_are_the_sites_configuration() {
     let config = Config::load(&Overrides::default(), &|_| None, Some(("file".as_ref(), lines))).unwrap();
     let fleet = config.fleet.unwrap();
     assert_eq!(
-        (fleet.site.as_str(), fleet.hub.to_string().as_str()),
+        (fleet.site.as_str(), fleet.access.hub.to_string().as_str()),
         ("house-3", "tls://[2001:db8::7]:4300")
     );
     assert!(around.path().join("out/house-3/site.key").exists());

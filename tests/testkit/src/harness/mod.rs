@@ -45,6 +45,7 @@ pub mod postfix;
 pub mod prometheus;
 pub mod publisher;
 pub mod receiver;
+pub mod relay;
 pub mod rsyslog;
 pub mod server;
 pub mod site;

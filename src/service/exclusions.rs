@@ -1,39 +1,44 @@
-//! Decides which targets `portscan scan` leaves out, by the command line and the configuration's exclusions.
+//! Decides which targets of a scan that a user asks for are left out, by the command line and the configuration's
+//! exclusions.
 //!
 //! An exclusion by MAC needs the MAC before the first probe, so it is resolved first if the decision depends on it.
 
-use std::io;
+use std::{io, sync::Arc};
 
+use super::{agenda::is_wanted, retry::retry_kernel_read};
 use crate::{
     config::{Config, ConfigError, Overrides},
     engine::Link,
     model::{Address, Device, Mac, TargetSpec},
     net::{Links, Solicited, solicit},
-    service::{agenda::is_wanted, retry::retry_kernel_read},
 };
 
 /// The exclusions from a scan.
 #[derive(Debug, Default)]
-pub(super) struct Exclusions {
+pub struct Exclusions {
     /// MACs, or beginnings of MACs, of the command line. Its excluded addresses are no targets in the first place.
     macs: Vec<TargetSpec>,
     /// The configuration, unless its exclusions are ignored.
-    config: Option<Box<Config>>,
+    config: Option<Arc<Config>>,
 }
 
 /// The first step with a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum FirstStep {
+pub enum FirstStep {
+    /// To probe it.
     Probe,
     /// The decision depends on its MAC.
     AskForMac,
+    /// To leave it out.
     LeaveOut,
 }
 
 /// The source of an exclusion by MAC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ExclusionSource {
+pub enum ExclusionSource {
+    /// `--exclude`.
     CommandLine,
+    /// The configuration of this machine's appliance.
     Configuration,
 }
 
@@ -42,18 +47,23 @@ impl Exclusions {
     ///
     /// # Errors
     /// Fails if the configuration is unusable: then its exclusions are unknown.
-    pub(super) fn read(overrides: &Overrides, ignores_exclusions: bool) -> Result<Self, ConfigError> {
-        let config = if ignores_exclusions { None } else { Some(Box::new(Config::read(overrides)?)) };
+    pub fn read(overrides: &Overrides, ignores_exclusions: bool) -> Result<Self, ConfigError> {
+        let config = if ignores_exclusions { None } else { Some(Arc::new(Config::read(overrides)?)) };
         Ok(Self { macs: Vec::new(), config })
     }
 
+    /// Those of this configuration.
+    pub fn of(config: Arc<Config>) -> Self {
+        Self { macs: Vec::new(), config: Some(config) }
+    }
+
     /// Adds exclusions by MAC.
-    pub(super) fn with_macs(self, macs: Vec<TargetSpec>) -> Self {
+    pub fn with_macs(self, macs: Vec<TargetSpec>) -> Self {
         Self { macs, ..self }
     }
 
     /// Returns the first step by the address alone.
-    pub(super) fn first(&self, address: &Address, links: &Links) -> FirstStep {
+    pub fn first(&self, address: &Address, links: &Links) -> FirstStep {
         let unseen = Device { address: address.clone(), mac: None, name: None };
         if self.config.as_ref().is_some_and(|config| config.is_excluded(&unseen)) {
             return FirstStep::LeaveOut;
@@ -79,7 +89,7 @@ impl Exclusions {
     }
 
     /// Returns why a device with this MAC is left out, if it is.
-    pub(super) fn reason(&self, address: &Address, mac: Mac) -> Option<ExclusionSource> {
+    pub fn reason(&self, address: &Address, mac: Mac) -> Option<ExclusionSource> {
         if self.macs.iter().any(|spec| spec.matches(address, Some(mac))) {
             return Some(ExclusionSource::CommandLine);
         }
@@ -90,7 +100,10 @@ impl Exclusions {
 }
 
 /// Resolves a neighbour's MAC; those of this machine itself are known.
-pub(super) async fn ask_for_mac(links: &Links, address: &Address) -> io::Result<Solicited> {
+///
+/// # Errors
+/// The kernel lacks resources for it.
+pub async fn ask_for_mac(links: &Links, address: &Address) -> io::Result<Solicited> {
     match links.own_mac(address) {
         Some(mac) => Ok(Solicited::Answered(mac)),
         None => retry_kernel_read(|| solicit(links, address)).await,
@@ -106,7 +119,7 @@ mod tests {
     fn exclusions(config: &str) -> Exclusions {
         let file = Some((Path::new("test.toml"), config));
         let config = Config::load(&Overrides::default(), &|_| None, file).unwrap();
-        Exclusions { macs: Vec::new(), config: Some(Box::new(config)) }
+        Exclusions { macs: Vec::new(), config: Some(Arc::new(config)) }
     }
 
     /// An address of another network has no MAC that could be resolved.

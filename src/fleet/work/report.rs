@@ -1,0 +1,78 @@
+//! What a worker reports, and the answers.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Pool, ShardId};
+use crate::{
+    engine::Progress,
+    model::{Address, HostReport, Mac, PortSet},
+};
+
+/// A worker says that it is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Announcement {
+    /// The program's version.
+    pub version: String,
+    /// The networks that it reaches, and from whose queues it takes.
+    pub networks: Vec<Pool>,
+}
+
+/// What a worker reports of a shard.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum WorkerReport {
+    /// It has taken the shard, which the queue has handed out so many times.
+    Begun(ShardId, u32),
+    /// How far the hosts are that are not finished, all together.
+    Progress(ShardId, Progress),
+    /// What became of the host at this place of the shard.
+    Host(ShardId, u16, Box<HostOutcome>),
+}
+
+/// What became of a host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HostOutcome {
+    /// It was scanned, or asked whether it is there.
+    Scanned(ScannedHost),
+    /// The worker does not scan it, and this is why.
+    Refused(String),
+}
+
+/// A host that was scanned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScannedHost {
+    /// What was found.
+    pub report: HostReport,
+    /// The MAC at the address, if the worker is a neighbour.
+    pub mac: Option<Mac>,
+}
+
+/// The answer to a report.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum JobAnswer {
+    /// Go on, but for the hosts at these places, which are finished.
+    Continue(Vec<u16>),
+    /// Stop and take the shard out of the queue: it is finished, the scan is over, or another worker has it.
+    Drop,
+}
+
+impl WorkerReport {
+    /// The shard that it is about.
+    pub fn shard(&self) -> ShardId {
+        match self {
+            Self::Begun(shard, _) | Self::Progress(shard, _) | Self::Host(shard, ..) => *shard,
+        }
+    }
+}
+
+impl ScannedHost {
+    /// Whether this can be the result of scanning these ports of this host. A worker may be in the wrong hands, and its
+    /// reports go into tables, files and other programs.
+    pub fn is_about(&self, address: &Address, ports: &PortSet) -> bool {
+        let HostReport { coverage, findings, .. } = &self.report;
+        let ascend = findings.is_sorted_by(|one, next| one.port < next.port);
+        self.report.address == *address
+            && coverage.iter().all(|port| ports.contains(port))
+            && ascend
+            && findings.iter().all(|finding| coverage.contains(finding.port))
+    }
+}

@@ -1,0 +1,317 @@
+//! A scan, its queue, and workers that die, are cut off, and come back, in simulated time.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    engine::{Liveness, ScanSettings},
+    fleet::WorkerName,
+    model::{Address, HostReport, HostStatus, Moment, PortState, Protocol, Reason},
+};
+
+fn pool() -> Pool {
+    "10.0.0.0/8".parse().unwrap()
+}
+
+fn worker(number: usize) -> WorkerName {
+    format!("w-{number}").parse().unwrap()
+}
+
+fn host(number: usize) -> Address {
+    format!("10.0.{}.{}", number / 256, number % 256).parse().unwrap()
+}
+
+/// Every third host is there.
+fn is_there(address: &Address) -> bool {
+    address.ipv4().unwrap().octets()[3] % 3 == 0
+}
+
+fn settings(liveness: Liveness) -> ScanSettings {
+    ScanSettings {
+        ports: "22,80".parse().unwrap(),
+        timing: crate::model::Timing::T3,
+        by_syn: false,
+        liveness,
+        max_in_flight: None,
+        max_retries: None,
+        max_rate: None,
+        deadline: None,
+    }
+}
+
+fn job(hosts: usize, workers: usize, liveness: Liveness) -> FleetJob {
+    let announcement = Announcement { version: String::new(), networks: vec![pool()] };
+    let workers = (0..workers).map(|number| (worker(number), (announcement.clone(), Moment::ZERO))).collect();
+    let hosts = (0..hosts).map(|number| (host(number), pool())).collect();
+    FleetJob::new(JobName::generate().unwrap(), settings(liveness), hosts, workers)
+}
+
+fn outcome(shard: &Shard, place: usize) -> Box<HostOutcome> {
+    let address = &shard.hosts[place];
+    let report = if is_there(address) {
+        HostReport {
+            status: HostStatus::Up,
+            coverage: shard.host_settings().ports,
+            default_state: PortState::Closed,
+            default_reason: Reason::ConnRefused,
+            protocol: Protocol::Tcp,
+            ..HostReport::no_neighbour(address.clone())
+        }
+    } else {
+        HostReport::no_neighbour(address.clone())
+    };
+    Box::new(HostOutcome::Scanned(ScannedHost { report, mac: None }))
+}
+
+/// A shard in the queue: who takes it is up to the workers.
+struct Queued {
+    shard: Shard,
+    delivered: u32,
+    /// Until when it is not handed out.
+    hidden_until: Moment,
+}
+
+/// What a worker has.
+struct InWork {
+    id: ShardId,
+    lease: Lease,
+    renews: Moment,
+    next_host: Moment,
+    left: Vec<u16>,
+}
+
+/// A worker, which cannot reach the queue and the command until then.
+#[derive(Default)]
+struct SimulatedWorker {
+    cut_until: Moment,
+    works_on: Option<InWork>,
+}
+
+/// What befalls a worker at a moment.
+#[derive(Clone, Copy, Debug)]
+struct Mishap {
+    at: u64,
+    worker: usize,
+    /// Seconds for which it is cut off; `None`: it dies, and is started anew at once.
+    cut: Option<u64>,
+}
+
+fn mishap() -> impl Strategy<Value = Mishap> {
+    let cut = prop_oneof![Just(None), (5_u64..200).prop_map(Some)];
+    (0_u64..600, 0_usize..3, cut).prop_map(|(at, worker, cut)| Mishap { at, worker, cut })
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Runs to the end, and returns how many results each host has.
+fn simulate(hosts: usize, mishaps: &[Mishap]) -> BTreeMap<usize, usize> {
+    let mut job = job(hosts, 3, Liveness::Check);
+    let mut queue: BTreeMap<ShardId, Queued> = BTreeMap::new();
+    let mut workers = [(); 3].map(|()| SimulatedWorker::default());
+    let mut results = BTreeMap::new();
+    let mut now = Moment::ZERO;
+    while !job.is_over() {
+        assert!(now < Moment::from_start(20_000 * SECOND), "it does not end: {:?}", job.totals());
+        while let Some((_, shard)) = job.next_shard(now) {
+            queue.insert(shard.id, Queued { shard, delivered: 0, hidden_until: now });
+        }
+        for mishap in
+            mishaps.iter().filter(|mishap| Moment::from_start(Duration::from_secs(mishap.at)) == now)
+        {
+            let worker = &mut workers[mishap.worker];
+            match mishap.cut {
+                Some(seconds) => worker.cut_until = now + Duration::from_secs(seconds),
+                None => worker.works_on = None,
+            }
+        }
+        for (number, worker) in workers.iter_mut().enumerate() {
+            step(&mut job, &mut queue, &mut results, (number, worker), now);
+        }
+        for id in queue.keys() {
+            let at_work =
+                workers.iter().filter(|worker| worker.works_on.as_ref().is_some_and(|work| work.id == *id));
+            assert!(at_work.count() <= 1, "two workers scan the same hosts");
+        }
+        now += SECOND;
+    }
+    results
+}
+
+/// One second of a worker.
+fn step(
+    job: &mut FleetJob,
+    queue: &mut BTreeMap<ShardId, Queued>,
+    results: &mut BTreeMap<usize, usize>,
+    (number, state): (usize, &mut SimulatedWorker),
+    now: Moment,
+) {
+    let is_cut_off = now < state.cut_until;
+    let Some(work) = &mut state.works_on else {
+        if is_cut_off {
+            return;
+        }
+        let Some((id, queued)) = queue.iter_mut().find(|(_, queued)| queued.hidden_until <= now) else {
+            return;
+        };
+        queued.delivered += 1;
+        queued.hidden_until = now + LEASE;
+        match job.receive(&worker(number), WorkerReport::Begun(*id, queued.delivered), now).0 {
+            JobAnswer::Continue(finished) => {
+                let places = 0..u16::try_from(queued.shard.hosts.len()).unwrap();
+                let left = places.filter(|place| !finished.contains(place)).collect();
+                let (renews, next_host) = (now + RENEWAL, now + SECOND);
+                state.works_on =
+                    Some(InWork { id: *id, lease: Lease::confirmed(now), renews, next_host, left });
+            }
+            JobAnswer::Drop => {
+                let id = *id;
+                queue.remove(&id);
+            }
+        }
+        return;
+    };
+    if work.lease.is_lost(now) {
+        state.works_on = None;
+        return;
+    }
+    if is_cut_off {
+        return;
+    }
+    if now >= work.renews {
+        let Some(queued) = queue.get_mut(&work.id) else {
+            state.works_on = None;
+            return;
+        };
+        queued.hidden_until = now + LEASE;
+        work.lease.renew(now);
+        work.renews = now + RENEWAL;
+    }
+    if now < work.next_host {
+        return;
+    }
+    work.next_host = now + SECOND;
+    let Some(place) = work.left.pop() else { return };
+    let Some(queued) = queue.get(&work.id) else { return };
+    let report = WorkerReport::Host(work.id, place, outcome(&queued.shard, usize::from(place)));
+    let (answer, event) = job.receive(&worker(number), report, now);
+    if let Some(JobEvent::Result(target, _)) = event {
+        *results.entry(target).or_default() += 1;
+    }
+    if answer == JobAnswer::Drop || work.left.is_empty() {
+        queue.remove(&work.id);
+        state.works_on = None;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn each_host_has_one_result_whatever_befalls_the_workers(
+        hosts in 1_usize..400,
+        mishaps in proptest::collection::vec(mishap(), 0..6),
+    ) {
+        let results = simulate(hosts, &mishaps);
+        prop_assert_eq!(results.len(), hosts);
+        prop_assert!(results.values().all(|count| *count == 1));
+    }
+}
+
+#[test]
+fn a_sparse_network_is_searched_first_and_only_what_is_there_is_scanned() {
+    let mut job = job(300, 1, Liveness::Check);
+    let (_, first) = job.next_shard(Moment::ZERO).unwrap();
+    assert_eq!((first.purpose, first.hosts.len()), (Purpose::Discovery, SHARD_HOSTS));
+    assert_eq!(first.host_settings().ports, "22".parse().unwrap());
+    // Who passes over liveness wants all hosts scanned.
+    let (_, shard) = self::job(300, 1, Liveness::Assume).next_shard(Moment::ZERO).unwrap();
+    assert_eq!(shard.purpose, Purpose::Scan);
+    job.receive(&worker(0), WorkerReport::Begun(first.id, 1), Moment::ZERO);
+    for place in 0..SHARD_HOSTS {
+        let report = WorkerReport::Host(first.id, u16::try_from(place).unwrap(), outcome(&first, place));
+        let (answer, event) = job.receive(&worker(0), report, Moment::ZERO);
+        assert_eq!(answer, JobAnswer::Continue(vec![]));
+        assert_eq!(event.is_some(), !is_there(&first.hosts[place]), "{place}");
+    }
+    let shards: Vec<Shard> =
+        std::iter::from_fn(|| job.next_shard(Moment::ZERO)).map(|(_, shard)| shard).collect();
+    let discoveries = shards.iter().filter(|shard| shard.purpose == Purpose::Discovery);
+    assert_eq!(discoveries.map(|shard| shard.hosts.len()).sum::<usize>(), 300 - SHARD_HOSTS);
+}
+
+#[test]
+fn a_delivery_that_was_held_up_is_not_begun() {
+    let mut job = job(3, 2, Liveness::Check);
+    let (_, shard) = job.next_shard(Moment::ZERO).unwrap();
+    let mut begin = |number, delivery| {
+        job.receive(&worker(number), WorkerReport::Begun(shard.id, delivery), Moment::ZERO).0
+    };
+    assert_eq!(begin(1, 2), JobAnswer::Continue(vec![]));
+    assert_eq!(begin(0, 1), JobAnswer::Drop);
+    let progress = WorkerReport::Progress(shard.id, crate::engine::Progress::default());
+    assert_eq!(job.receive(&worker(0), progress.clone(), Moment::ZERO).0, JobAnswer::Drop);
+    assert_eq!(job.receive(&worker(1), progress, Moment::ZERO).0, JobAnswer::Continue(vec![]));
+}
+
+#[test]
+fn a_shard_on_which_workers_fail_is_given_up() {
+    let mut job = job(1, 1, Liveness::Check);
+    let (_, shard) = job.next_shard(Moment::ZERO).unwrap();
+    for delivery in 1..=5 {
+        let (answer, event) = job.receive(&worker(0), WorkerReport::Begun(shard.id, delivery), Moment::ZERO);
+        assert_eq!((answer, event), (JobAnswer::Continue(vec![]), None));
+    }
+    let (answer, event) = job.receive(&worker(0), WorkerReport::Begun(shard.id, 6), Moment::ZERO);
+    assert_eq!((answer, event), (JobAnswer::Drop, Some(JobEvent::GivenUp(vec![0]))));
+    assert!(job.is_over());
+}
+
+#[test]
+fn a_shard_that_the_broker_has_lost_is_put_there_again() {
+    let mut job = job(1, 1, Liveness::Check);
+    let (_, shard) = job.next_shard(Moment::ZERO).unwrap();
+    let at = |seconds: u32| Moment::ZERO + seconds * SECOND;
+    job.receive(&worker(0), WorkerReport::Begun(shard.id, 1), at(10));
+    assert!(!job.misses_shards(at(129)));
+    assert!(job.misses_shards(at(130)));
+    let repeated = job.repeat_shards(at(130));
+    assert_eq!(repeated[0].1.id, ShardId { number: 0, attempt: 1 });
+    assert!(!job.misses_shards(at(131)));
+    // The one that was lost turns up again.
+    let begun = |id| WorkerReport::Begun(id, 2);
+    assert_eq!(job.receive(&worker(0), begun(shard.id), at(140)).0, JobAnswer::Drop);
+    // Its queue has handed the new one out once: that is not an old delivery.
+    let first = WorkerReport::Begun(repeated[0].1.id, 1);
+    assert_eq!(job.receive(&worker(0), first, at(141)).0, JobAnswer::Continue(vec![]));
+}
+
+#[test]
+fn a_result_is_taken_once_and_only_if_it_is_about_its_host() {
+    let mut job = job(2, 1, Liveness::Check);
+    let (_, shard) = job.next_shard(Moment::ZERO).unwrap();
+    let mut take =
+        |place, outcome| job.receive(&worker(0), WorkerReport::Host(shard.id, place, outcome), Moment::ZERO);
+    let nonsense = (JobAnswer::Drop, Some(JobEvent::Nonsense(worker(0))));
+    let scanned = |change: fn(&mut HostReport)| {
+        let HostOutcome::Scanned(mut host) = *outcome(&shard, 0) else { unreachable!() };
+        change(&mut host.report);
+        Box::new(HostOutcome::Scanned(host))
+    };
+    assert_eq!(take(9, scanned(|_| {})), nonsense);
+    assert_eq!(take(0, scanned(|report| report.address = "192.0.2.1".parse().unwrap())), nonsense);
+    assert_eq!(take(0, scanned(|report| report.coverage = "22,443".parse().unwrap())), nonsense);
+    let finding =
+        |port| crate::model::PortFinding { port, state: PortState::Open, reason: Reason::SynAck, rtt: None };
+    let with = |findings: &[crate::model::PortFinding]| {
+        let HostOutcome::Scanned(mut host) = *outcome(&shard, 0) else { unreachable!() };
+        host.report.findings = findings.to_vec();
+        Box::new(HostOutcome::Scanned(host))
+    };
+    assert_eq!(take(0, with(&[finding(443)])), nonsense);
+    assert_eq!(take(0, with(&[finding(80), finding(22)])), nonsense);
+    assert!(matches!(take(0, with(&[finding(22), finding(80)])).1, Some(JobEvent::Result(0, _))));
+    assert_eq!(take(0, with(&[])), (JobAnswer::Continue(vec![]), None));
+    assert_eq!(job.totals().twice, 1);
+}
