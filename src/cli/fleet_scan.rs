@@ -24,7 +24,7 @@ use crate::{
     config::Overrides,
     fleet::{
         WorkerName,
-        work::{Announcement, FleetJob, HostOutcome, JobEvent, JobName, Pool, ScannedHost, Shard},
+        work::{Announcement, FleetJob, HostOutcome, JobAnswer, JobEvent, JobName, Pool, ScannedHost, Shard},
     },
     model::{Address, Moment, one_line},
     net::{
@@ -285,9 +285,10 @@ impl FleetSession<'_, '_> {
                 }
                 answering.answer(&answer).await;
             }
-            FromWorker::Report(ReceivedReport { worker, report: Err(error), .. }) => {
-                tracing::warn!(%worker, %error, "a worker's report cannot be read");
+            FromWorker::Report(ReceivedReport { worker, report: Err(error), answering }) => {
+                tracing::debug!(%worker, %error, "a worker's report cannot be read");
                 self.nonsense.insert(worker);
+                answering.answer(&JobAnswer::Drop).await;
             }
         }
         Ok(())
@@ -353,7 +354,8 @@ impl FleetSession<'_, '_> {
         }
         for worker in &self.nonsense {
             self.output.warn_at_end(format!(
-                "the worker {worker} has sent reports that are not about what it was asked; they were not taken"
+                "the worker {worker} has sent reports that cannot be read, or are not about what it was asked; they were not \
+                 taken"
             ));
         }
         let totals = self.job.totals();

@@ -68,6 +68,7 @@ pub struct HostReport {
     /// How the scan ended.
     pub status: HostStatus,
     /// The ports with a verdict: all requested ports, unless the status is partial or down.
+    #[serde(with = "ranges")]
     pub coverage: PortSet,
     /// The state of every covered port that `findings` does not list: the most common state, but never open.
     pub default_state: PortState,
@@ -85,6 +86,21 @@ pub struct HostReport {
     pub scanning: Duration,
     /// Why the status is partial or down, for the log and the user; empty when up.
     pub detail: String,
+}
+
+/// As nmap spells a set of ports there is none without a port, and a host that is down has such a coverage.
+mod ranges {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::PortSet;
+
+    pub(super) fn serialize<S: Serializer>(ports: &PortSet, to: S) -> Result<S::Ok, S::Error> {
+        ports.ranges().serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PortSet, D::Error> {
+        Vec::<(u16, u16)>::deserialize(from).map(PortSet::from_ranges)
+    }
 }
 
 impl HostReport {

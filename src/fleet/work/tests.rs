@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     engine::{Liveness, ScanSettings},
-    fleet::WorkerName,
+    fleet::{WorkerName, decode, encode},
     model::{Address, HostReport, HostStatus, Moment, PortState, Protocol, Reason},
 };
 
@@ -285,6 +285,16 @@ fn a_shard_that_the_broker_has_lost_is_put_there_again() {
     // Its queue has handed the new one out once: that is not an old delivery.
     let first = WorkerReport::Begun(repeated[0].1.id, 1);
     assert_eq!(job.receive(&worker(0), first, at(141)).0, JobAnswer::Continue(vec![]));
+}
+
+/// A host that is down has no port with a verdict.
+#[test]
+fn a_report_of_any_host_is_read_as_it_was_written() {
+    let (_, shard) = job(3, 1, Liveness::Check).next_shard(Moment::ZERO).unwrap();
+    for place in 0..3 {
+        let report = WorkerReport::Host(shard.id, 0, outcome(&shard, place));
+        assert_eq!(decode(&encode(&report)), Ok(report));
+    }
 }
 
 #[test]
