@@ -75,7 +75,7 @@ TARBALL_OF_armhf := $(MUSL_OF_armv7)
 .DEFAULT_GOAL := run
 .PHONY: run build release cross cross-test cross-test-setup deb deb-setup deb-test repository-test image image-setup \
   image-test add-on repository sbom dist test acceptance \
-  first-minute identify-cost servers properties alerts home-assistant siege fleet fleet-cost fleet-demo \
+  first-minute identify-cost servers properties alerts home-assistant siege fleet fleet-cost fleet-scan fleet-demo \
   pi-test pi-image-test pi-setup screenshots bench bench-micro bench-setup fuzz fuzz-setup lint deny deny-advisories \
   msrv msrv-setup docs setup services vendors stats help clean
 
@@ -236,6 +236,12 @@ fleet-cost: setup ## measure a hub of forty sites with 250 devices each: time, m
 	$(CARGO) test --locked --test integration --no-run
 	PORTSCAN_TEST_BINARY=$(CURDIR)/$(BINARY) $(AS_ROOT) $(CARGO) test --locked --offline --test integration -- --ignored \
 	  --nocapture fleet::scale
+
+fleet-scan: setup ## scan 65,534 addresses by four workers, of which one dies and one is cut off; and by one and two
+	$(CARGO) build --locked --profile quick
+	$(CARGO) test --locked --test integration --no-run
+	PORTSCAN_TEST_BINARY=$(CURDIR)/$(BINARY) $(AS_ROOT) $(CARGO) test --locked --offline --test integration -- --ignored \
+	  --nocapture --test-threads 1 fleet::workers
 
 fleet-demo: setup build ## show a hub and three appliances with simulated devices in a browser here, until Ctrl-C
 	$(CARGO) build --locked --package testkit --example fleet_demo

@@ -53,15 +53,21 @@ struct Fleet<'a> {
     hub: Portscan,
     running: Option<Running>,
     broker: Option<NatsServer>,
+    version: NatsVersion,
     sites: Vec<SiteOfFleet>,
 }
 
 impl<'a> Fleet<'a> {
-    /// Starts a broker, a hub, and this many sites.
+    /// Starts the newest broker, a hub, and this many sites.
     fn start(lab: &'a Lab, sites: usize) -> Self {
+        Self::start_with(lab, sites, NatsVersion::Newest)
+    }
+
+    /// The same with a broker of this version.
+    fn start_with(lab: &'a Lab, sites: usize, version: NatsVersion) -> Self {
         let home = tempfile::tempdir().unwrap();
         let hub = Portscan::new(lab, &format!("[feed]\nurl = []\nhosts = []\n{STILL}"));
-        let mut fleet = Self { lab, home, hub, running: None, broker: None, sites: Vec::new() };
+        let mut fleet = Self { lab, home, hub, running: None, broker: None, version, sites: Vec::new() };
         fleet.hub_command(&["init", "--name", "localhost", "--bind", "127.0.0.1:4222"]);
         fleet.start_broker();
         fleet.start_hub();
@@ -81,7 +87,7 @@ impl<'a> Fleet<'a> {
 
     fn start_broker(&mut self) {
         let config = self.home.path().join("hub/nats-server.conf");
-        self.broker = Some(NatsServer::start(NatsVersion::Newest, &config, PORT, self.lab));
+        self.broker = Some(NatsServer::start(self.version, &config, PORT, self.lab));
     }
 
     fn start_hub(&mut self) {

@@ -3,16 +3,19 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Write as _,
+    fs::{self, File},
     net::Ipv4Addr,
-    process::{Child, Stdio},
-    time::Duration,
+    process::Child,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
+use tempfile::TempDir;
 
-use super::{Fleet, PORT, STILL};
+use super::{Fleet, NatsVersion, PORT, STILL};
 use crate::{
-    harness::{LONG, Portscan, Running, eventually, relay::Relay},
+    harness::{LONG, Portscan, Running, eventually, peak_rss_of, relay::Relay},
     lab::Lab,
 };
 
@@ -21,6 +24,9 @@ const RELAYED: u16 = 4300;
 
 /// More than the lease of a shard, and the scan besides.
 const SCAN: Duration = Duration::from_secs(400);
+
+/// Of a whole campus.
+const LONGEST: Duration = Duration::from_secs(3600);
 
 /// The most SYNs that a host may get within any second, whatever befalls the workers (README).
 const MOST_SYNS: usize = 300;
@@ -63,15 +69,42 @@ fn start_worker(fleet: &Fleet<'_>, name: &str, more: &str, port: u16) -> FleetWo
     FleetWorker { running, _home: home }
 }
 
-/// Begins a scan; its output is read at its end.
-fn begin_scan(fleet: &Fleet<'_>, arguments: &[&str]) -> Child {
+/// A scan in progress.
+struct Scanning {
+    child: Child,
+    home: TempDir,
+    /// The most memory of its process that was seen, in bytes.
+    peak: u64,
+}
+
+/// Begins a scan; its output goes to files, which are read at its end.
+fn begin_scan(fleet: &Fleet<'_>, arguments: &[&str]) -> Scanning {
     let dir = fleet.home.path().join("hub");
     let config = fleet.hub.write_config();
     let common =
         ["--json", "--fleet", "--fleet-dir", dir.to_str().unwrap(), "--config", config.to_str().unwrap()];
+    let home = tempfile::tempdir().unwrap();
+    let file = |name| File::create(home.path().join(name)).unwrap();
     let mut command = fleet.hub.command();
     command.arg("scan").args(common).args(arguments);
-    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    let child = command.stdout(file("out")).stderr(file("err")).spawn().unwrap();
+    Scanning { child, home, peak: 0 }
+}
+
+impl Scanning {
+    fn is_over(&mut self) -> bool {
+        self.peak = peak_rss_of(self.child.id()).unwrap_or(self.peak);
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    fn end(mut self, within: Duration) -> Scanned {
+        eventually(within, "the scan ends", || self.is_over().then_some(()));
+        let read = |name| fs::read_to_string(self.home.path().join(name)).unwrap();
+        let (out, warnings) = (read("out"), read("err"));
+        let document = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {warnings}"));
+        let code = self.child.wait().unwrap().code();
+        Scanned { document, warnings, code, peak: self.peak }
+    }
 }
 
 /// What a scan has printed.
@@ -79,19 +112,13 @@ struct Scanned {
     document: Value,
     warnings: String,
     code: Option<i32>,
-}
-
-fn end_scan(scan: Child) -> Scanned {
-    let output = scan.wait_with_output().unwrap();
-    let warnings = String::from_utf8(output.stderr).unwrap();
-    let document =
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {warnings}"));
-    Scanned { document, warnings, code: output.status.code() }
+    /// The most memory of its process that was seen, in bytes.
+    peak: u64,
 }
 
 impl Scanned {
     fn scan(fleet: &Fleet<'_>, arguments: &[&str]) -> Self {
-        end_scan(begin_scan(fleet, arguments))
+        begin_scan(fleet, arguments).end(SCAN)
     }
 
     /// The open ports of each host that is up.
@@ -134,16 +161,13 @@ fn the_truth_of_every_host_although_a_worker_dies_and_another_is_cut_off() {
     let [dies, lives] = ["w-1", "w-2"].map(|name| start_worker(&fleet, name, "", PORT));
     let cut_off = start_worker(&fleet, "w-3", "", RELAYED);
     let mut scan = begin_scan(&fleet, &["-p1-2000", "10.77.0.0/22", "--exclude", "10.77.0.1"]);
-    eventually(LONG, "all workers scan", || {
-        let is_over = scan.try_wait().unwrap().is_some();
-        (is_over || syns(&lab) > 9000).then_some(())
-    });
+    eventually(LONG, "all workers scan", || (scan.is_over() || syns(&lab) > 9000).then_some(()));
     dies.running.kill();
     // It reaches the devices all the same, and must stop before another worker scans them.
     relay.cut();
     cut_off.running.wait_for_line(SCAN, |line| line.contains("its lease was not renewed"));
     relay.mend();
-    let scanned = end_scan(scan);
+    let scanned = scan.end(SCAN);
     assert_eq!(scanned.code, Some(0), "{}", scanned.warnings);
     assert_eq!(scanned.open(), truth(&lab, 2000));
     assert!(scanned.warnings.contains("began again, because a worker was lost"), "{}", scanned.warnings);
@@ -156,7 +180,7 @@ fn the_truth_of_every_host_although_a_worker_dies_and_another_is_cut_off() {
 #[test]
 fn a_worker_scans_nothing_that_its_own_configuration_forbids() {
     let lab = Lab::describe(SPARSE);
-    let fleet = Fleet::start(&lab, 0);
+    let fleet = Fleet::start_with(&lab, 0, NatsVersion::Debian);
     let more = "exclude = [\"10.77.1.10\", \"02:00:00:00:01:11\"]";
     let worker = start_worker(&fleet, "w-1", more, PORT);
     let scanned = Scanned::scan(&fleet, &["-p22", "10.77.1.10-12"]);
@@ -178,4 +202,88 @@ fn a_worker_scans_nothing_that_its_own_configuration_forbids() {
         beyond.stderr
     );
     worker.running.stop();
+}
+
+/// 2,000 devices among 65,534 addresses.
+fn campus() -> String {
+    let mut text = String::new();
+    for group in 0..20 {
+        let (subnet, open) = (group * 12 + 3, 20 + group);
+        write!(
+            text,
+            "[[host]]\naddress = \"10.77.{subnet}.20-119\"\nmac = \"02:00:00:00:{group:02x}:10+\"\n\
+             open = \"{open},80,443\"\nspread = 1\nrtt = \"2ms\"\n"
+        )
+        .unwrap();
+    }
+    text
+}
+
+#[test]
+#[ignore = "a quarter of an hour: make fleet-scan"]
+fn a_campus_of_which_one_worker_dies_and_another_is_cut_off() {
+    let lab = Lab::describe_alone(&campus());
+    let fleet = Fleet::start(&lab, 0);
+    let relay = Relay::start(RELAYED, PORT);
+    let [dies, first, second] = ["w-1", "w-2", "w-3"].map(|name| start_worker(&fleet, name, "", PORT));
+    let cut_off = start_worker(&fleet, "w-4", "", RELAYED);
+    let began = Instant::now();
+    let mut scan = begin_scan(&fleet, &["-p1-100", "10.77.0.0/16", "--exclude", "10.77.0.1"]);
+    // More than the search for devices sends.
+    eventually(LONGEST, "the workers scan", || (scan.is_over() || syns(&lab) > 60_000).then_some(()));
+    dies.running.kill();
+    relay.cut();
+    cut_off.running.wait_for_line(SCAN, |line| line.contains("its lease was not renewed"));
+    relay.mend();
+    let scanned = scan.end(LONGEST);
+    assert_eq!(scanned.code, Some(0), "{}", scanned.warnings);
+    assert_eq!(scanned.open(), truth(&lab, 100));
+    assert_eq!(scanned.open().len(), 2000);
+    assert!(!scanned.warnings.contains("scanned twice"), "{}", scanned.warnings);
+    assert_kind(&lab);
+    let most = lab.hosts().map(|host| host.stats().peak_1s).max().unwrap();
+    eprintln!(
+        "65,534 addresses, 2,000 devices, 100 ports, 4 workers of which one died and one was cut off: {:.0} s; at most \
+         {most} SYNs within a second to a host; {} MB in the command, {} MB in a worker, {} MB in the broker; {}",
+        began.elapsed().as_secs_f64(),
+        scanned.peak >> 20,
+        first.running.peak_rss() >> 20,
+        fleet.broker.as_ref().unwrap().peak_rss() >> 20,
+        scanned.warnings.trim(),
+    );
+    for worker in [first, second, cut_off] {
+        worker.running.stop();
+    }
+}
+
+/// A host's own pace bounds how long it takes, so the workers' processors matter little.
+#[test]
+#[ignore = "four minutes: make fleet-scan"]
+fn two_workers_take_half_the_time_of_one() {
+    let lab = Lab::describe_alone(
+        "[[host]]\naddress = \"10.77.1.1-128\"\nmac = \"02:00:00:00:01:01+\"\nopen = \"22,80\"\nrtt = \"2ms\"\n",
+    );
+    let fleet = Fleet::start(&lab, 0);
+    let measure = || {
+        let began = Instant::now();
+        let scanned = Scanned::scan(&fleet, &["-p1-1000", "10.77.1.1-128"]);
+        assert_eq!(scanned.open(), truth(&lab, 1000));
+        began.elapsed().as_secs_f64()
+    };
+    let median = || {
+        let mut seconds = [(); 3].map(|()| measure());
+        seconds.sort_by(f64::total_cmp);
+        seconds[1]
+    };
+    let first = start_worker(&fleet, "w-1", "", PORT);
+    let one = median();
+    let second = start_worker(&fleet, "w-2", "", PORT);
+    let two = median();
+    eprintln!(
+        "128 devices, 1,000 ports, T3, medians of 3: one worker {one:.1} s, two {two:.1} s, {:.2} times",
+        one / two
+    );
+    assert!(one / two >= 1.8, "{one} s, {two} s");
+    first.running.stop();
+    second.running.stop();
 }

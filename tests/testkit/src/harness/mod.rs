@@ -506,15 +506,26 @@ impl Running {
     }
 
     fn memory(&self, key: &str) -> u64 {
-        let amount = self.proc_status(key);
-        amount.trim_end_matches(" kB").parse::<u64>().expect("a number of kB") * 1024
+        memory_of(self.child.0.id(), key).expect("it runs")
     }
 
     fn proc_status(&self, key: &str) -> String {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.0.id())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("proc(5) names it");
-        line.trim().to_owned()
+        proc_status(self.child.0.id(), key).expect("it runs, and proc(5) names it")
     }
+}
+
+/// The most resident memory that a process ever had, in octets; `None`: it has ended.
+pub fn peak_rss_of(process: u32) -> Option<u64> {
+    memory_of(process, "VmHWM:")
+}
+
+fn memory_of(process: u32, key: &str) -> Option<u64> {
+    Some(proc_status(process, key)?.trim_end_matches(" kB").parse::<u64>().ok()? * 1024)
+}
+
+fn proc_status(process: u32, key: &str) -> Option<String> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix(key)).map(|value| value.trim().to_owned())
 }
 
 impl Drop for Running {

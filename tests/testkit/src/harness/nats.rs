@@ -13,7 +13,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{Reaped, complete_lines, eventually, missing, tool};
+use super::{Reaped, complete_lines, eventually, missing, peak_rss_of, tool};
 use crate::{lab::Lab, repository};
 
 /// From start to its first answer, on a busy machine.
@@ -58,6 +58,11 @@ impl NatsServer {
     /// Its process.
     pub fn id(&self) -> u32 {
         self.child.0.id()
+    }
+
+    /// The most memory that it has had so far, in bytes.
+    pub fn peak_rss(&self) -> u64 {
+        peak_rss_of(self.id()).expect("it runs")
     }
 
     /// Sends it a signal, such as SIGSTOP: its clients wait as they would for a network that is gone.
