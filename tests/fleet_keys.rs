@@ -83,12 +83,21 @@ impl Hub {
 
     /// Enrols a site; returns the folder with its credentials, moved away as an owner would.
     fn enrol(&self, site: &str, name: &str) -> PathBuf {
+        self.enrol_by(&["enrol", site], &self.file("sites").join(site), name)
+    }
+
+    /// Enrols a worker in the same way.
+    fn enrol_worker(&self, worker: &str) -> PathBuf {
+        self.enrol_by(&["enrol", "--worker", worker], &self.file("workers").join(worker), worker)
+    }
+
+    fn enrol_by(&self, command: &[&str], made: &Path, name: &str) -> PathBuf {
         let reloads = self.broker.count("Reloaded: authorization users");
-        let told = self.run(&["enrol", site]);
+        let told = self.run(command);
         assert!(told.contains(&format!("process {}", self.broker.id())), "{told}");
         self.wait_for_reloads(reloads + 1);
         let folder = self.home.path().join(name);
-        fs::rename(self.file("sites").join(site), &folder).unwrap();
+        fs::rename(made, &folder).unwrap();
         folder
     }
 
@@ -283,6 +292,84 @@ fn a_site_exchanges_messages_with_the_hub_and_nothing_else(#[case] version: Nats
         let reply = soon("it comes", from_sites.next()).await.unwrap().reply.unwrap();
         assert!(!subjects::is_inbox_of_site(&reply, &"house-3".parse().unwrap()), "{reply}");
     });
+}
+
+#[rstest]
+#[case::debian(NatsVersion::Debian)]
+#[case::newest(NatsVersion::Newest)]
+fn a_worker_takes_shards_and_reports_as_itself_and_nothing_else(#[case] version: NatsVersion) {
+    let lab = Lab::enter("near");
+    let hub_keys = Hub::start(version, &lab);
+    let folder = hub_keys.enrol_worker("w-1");
+    block_on(async {
+        let hub = hub_keys.connect_hub().await;
+        let (mut announced, mut reported) =
+            (hub.subscribe(subjects::ANNOUNCEMENTS).await, hub.subscribe(subjects::REPORTS).await);
+        let keys = options(&folder.join("ca.crt"), &folder.join("worker.crt"), &folder.join("worker.key"));
+        let worker = "w-1".parse().unwrap();
+        let mut thief = connect(keys.custom_inbox_prefix(subjects::inbox_of_worker(&worker))).await.unwrap();
+        let mut called = thief.subscribe(subjects::CALL).await;
+
+        hub.publish(subjects::CALL, "who is there").await;
+        assert_eq!(next(&mut called).await, "who is there");
+        thief.publish("ps.worker.w-1", "here").await;
+        assert_eq!(next(&mut announced).await, "here");
+        thief.publish("ps.job.0123456789abcdef.w-1", "report").await;
+        assert_eq!(next(&mut reported).await, "report");
+
+        for subject in [
+            "ps.worker.w-2",
+            "ps.job.0123456789abcdef.w-2",
+            "ps.call",
+            "ps.busy",
+            "ps.work.10-0-0-0=8.0123456789abcdef",
+            "ps.up.w-1",
+            "ps.up.house-3",
+            "ps.down.house-3",
+            "_INBOX.hub.guessed",
+            "_INBOX.worker.w-1.own",
+            "_INBOX.worker.w-2.guessed",
+            "_INBOX.site.house-3.guessed",
+            "$JS.API.INFO",
+            "$JS.API.STREAM.CREATE.PS_WORK",
+            "$JS.API.STREAM.PURGE.PS_WORK",
+            "$JS.API.STREAM.DELETE.PS_WORK",
+            "$JS.API.STREAM.MSG.GET.PS_WORK",
+            "$JS.API.CONSUMER.CREATE.PS_WORK",
+            "$JS.API.CONSUMER.DELETE.PS_WORK.10-0-0-0=8",
+            "$JS.API.CONSUMER.MSG.NEXT.OTHER.queue",
+            "$JS.ACK.OTHER.queue.1.1.1.1.0",
+            "$SYS.REQ.SERVER.PING",
+        ] {
+            thief.publish(subject, "forged").await;
+            thief.is_refused("Publish", subject).await;
+        }
+        for subject in [
+            ">",
+            "ps.>",
+            "ps.work.>",
+            "ps.worker.*",
+            "ps.job.*.*",
+            "ps.up.*",
+            "ps.down.*",
+            "_INBOX.>",
+            "_INBOX.worker.*.>",
+            "_INBOX.worker.w-2.>",
+            "_INBOX.hub.>",
+            "$JS.>",
+            "$SYS.>",
+        ] {
+            let _heard = thief.subscribe(subject).await;
+            thief.is_refused("Subscription", subject).await;
+        }
+        thief.publish("ps.worker.w-1", "last").await;
+        assert_eq!(next(&mut announced).await, "last");
+        soon("the broker answers", hub.client.flush()).await.unwrap();
+        assert!(reported.next().now_or_never().is_none());
+    });
+    hub_keys.run(&["revoke", "--worker", "w-1"]);
+    let told = portscan_hub(hub_keys.home.path(), &["revoke", "w-1"]).unwrap_err();
+    assert!(told.contains("no certificate of w-1 may connect"), "{told}");
 }
 
 /// What a client that speaks in the clear gets from the broker.
