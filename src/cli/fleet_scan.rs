@@ -24,7 +24,7 @@ use crate::{
     config::Overrides,
     fleet::{
         WorkerName,
-        work::{Announcement, FleetJob, HostOutcome, JobAnswer, JobEvent, JobName, Pool, ScannedHost, Shard},
+        work::{Announcement, FleetJob, JobAnswer, JobEvent, JobName, Pool, Shard},
     },
     model::{Address, Moment, one_line},
     net::{
@@ -296,17 +296,18 @@ impl FleetSession<'_, '_> {
 
     fn take(&mut self, worker: &WorkerName, event: JobEvent) -> Result<(), CliError> {
         match event {
-            JobEvent::Result(place, HostOutcome::Scanned(ScannedHost { mut report, mac })) => {
+            JobEvent::Scanned(place, mut report, mac) => {
                 report.detail = one_line(&report.detail, LONGEST_REASON);
                 // By this machine's clock: a worker's may not be set.
                 let finished = self.output.clock.wall();
                 let lasted = report.preparation.saturating_add(report.scanning);
                 let started = finished.saturating_sub(lasted).unwrap_or(finished);
                 let name = self.targets[place].name.clone();
-                let found = HostResult { report, mac, name, identified: None, times: (started, finished) };
+                let found =
+                    HostResult { report: *report, mac, name, identified: None, times: (started, finished) };
                 self.output.finish(place, found)?;
             }
-            JobEvent::Result(place, HostOutcome::Refused(reason)) => {
+            JobEvent::Refused(place, reason) => {
                 self.output.leave_out();
                 let reason = (worker.clone(), one_line(&reason, LONGEST_REASON));
                 let address = || (self.targets[place].address.clone(), 0);

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     engine::{Liveness, Progress, ScanSettings},
     fleet::WorkerName,
-    model::{Address, HostStatus, Moment},
+    model::{Address, HostReport, HostStatus, Mac, Moment},
 };
 
 /// A worker that has said nothing for this long is counted as gone; it announces itself every 5 s.
@@ -81,8 +81,10 @@ pub struct JobTotals {
 /// What a report has brought.
 #[derive(Clone, Debug, PartialEq)]
 pub enum JobEvent {
-    /// The result of the target at this place.
-    Result(usize, HostOutcome),
+    /// What was found at the target at this place.
+    Scanned(usize, Box<HostReport>, Option<Mac>),
+    /// The worker does not scan the target at this place, and this is why.
+    Refused(usize, String),
     /// The targets at these places were given up.
     GivenUp(Vec<usize>),
     /// The worker's report is not about what it was asked.
@@ -279,13 +281,16 @@ impl FleetJob {
             return (JobAnswer::Drop, Some(JobEvent::Nonsense(worker.clone())));
         };
         let target = *target;
-        let is_about_it = match &outcome {
-            HostOutcome::Scanned(host) => host.is_about(&self.hosts[target], &self.settings.ports),
-            HostOutcome::Refused(_) => true,
+        let event = match outcome {
+            HostOutcome::Refused(reason) => JobEvent::Refused(target, reason),
+            HostOutcome::Scanned(host) => {
+                let ports = state.purpose.ports(&self.settings);
+                match host.into_result(&self.hosts[target], &ports) {
+                    Some((report, mac)) => JobEvent::Scanned(target, Box::new(report), mac),
+                    None => return (JobAnswer::Drop, Some(JobEvent::Nonsense(worker.clone()))),
+                }
+            }
         };
-        if !is_about_it {
-            return (JobAnswer::Drop, Some(JobEvent::Nonsense(worker.clone())));
-        }
         let answer = JobAnswer::Continue(Vec::new());
         if std::mem::replace(done, true) {
             self.totals.twice += 1;
@@ -297,8 +302,7 @@ impl FleetJob {
             state.progress = Progress::default();
             self.end_shard(pool, purpose);
         }
-        let is_there =
-            matches!(&outcome, HostOutcome::Scanned(host) if host.report.status != HostStatus::Down);
+        let is_there = matches!(&event, JobEvent::Scanned(_, report, _) if report.status != HostStatus::Down);
         if purpose == Purpose::Discovery && is_there {
             if let Some(hosts) = self.pools.get_mut(&pool) {
                 hosts.to_scan.push_back(target);
@@ -306,7 +310,7 @@ impl FleetJob {
             return (answer, None);
         }
         self.totals.finished += 1;
-        (answer, Some(JobEvent::Result(target, outcome)))
+        (answer, Some(event))
     }
 
     fn give_up(&mut self, id: ShardId) -> JobEvent {

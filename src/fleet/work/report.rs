@@ -40,10 +40,12 @@ pub enum HostOutcome {
 /// A host that was scanned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScannedHost {
-    /// What was found.
-    pub report: HostReport,
+    /// What was found; without its coverage if that is all ports that were to be scanned, because a list of the commonest
+    /// ports is longer than all else.
+    report: HostReport,
+    is_complete: bool,
     /// The MAC at the address, if the worker is a neighbour.
-    pub mac: Option<Mac>,
+    mac: Option<Mac>,
 }
 
 /// The answer to a report.
@@ -65,14 +67,27 @@ impl WorkerReport {
 }
 
 impl ScannedHost {
-    /// Whether this can be the result of scanning these ports of this host. A worker may be in the wrong hands, and its
-    /// reports go into tables, files and other programs.
-    pub fn is_about(&self, address: &Address, ports: &PortSet) -> bool {
-        let HostReport { coverage, findings, .. } = &self.report;
-        let ascend = findings.is_sorted_by(|one, next| one.port < next.port);
-        self.report.address == *address
+    /// What was found at a host of which these ports were to be scanned.
+    pub fn new(mut report: HostReport, mac: Option<Mac>, ports: &PortSet) -> Self {
+        let is_complete = report.coverage == *ports;
+        if is_complete {
+            report.coverage = PortSet::default();
+        }
+        Self { report, is_complete, mac }
+    }
+
+    /// Returns what was found at this host, of which these ports were to be scanned. `None`: it cannot be the result of that.
+    /// A worker may be in the wrong hands, and its reports go into tables, files and other programs.
+    pub fn into_result(self, address: &Address, ports: &PortSet) -> Option<(HostReport, Option<Mac>)> {
+        let Self { mut report, is_complete, mac } = self;
+        if is_complete {
+            report.coverage = ports.clone();
+        }
+        let HostReport { coverage, findings, .. } = &report;
+        let is_result = report.address == *address
             && coverage.iter().all(|port| ports.contains(port))
-            && ascend
-            && findings.iter().all(|finding| coverage.contains(finding.port))
+            && findings.is_sorted_by(|one, next| one.port < next.port)
+            && findings.iter().all(|finding| coverage.contains(finding.port));
+        is_result.then_some((report, mac))
     }
 }

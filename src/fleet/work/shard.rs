@@ -4,7 +4,10 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{engine::ScanSettings, model::Address};
+use crate::{
+    engine::ScanSettings,
+    model::{Address, PortSet},
+};
 
 /// The most hosts of a shard.
 pub const SHARD_HOSTS: usize = 64;
@@ -54,11 +57,17 @@ pub struct Shard {
 impl Shard {
     /// How a worker scans each host.
     pub fn host_settings(&self) -> ScanSettings {
-        let mut settings = self.settings.clone();
-        if self.purpose == Purpose::Discovery {
-            settings.ports = settings.ports.iter().take(1).collect();
+        ScanSettings { ports: self.purpose.ports(&self.settings), ..self.settings.clone() }
+    }
+}
+
+impl Purpose {
+    /// The ports of a host that are scanned for it.
+    pub fn ports(self, settings: &ScanSettings) -> PortSet {
+        match self {
+            Self::Discovery => settings.ports.iter().take(1).collect(),
+            Self::Scan => settings.ports.clone(),
         }
-        settings
     }
 }
 

@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     engine::{Liveness, ScanSettings},
     fleet::{WorkerName, decode, encode},
-    model::{Address, HostReport, HostStatus, Moment, PortState, Protocol, Reason},
+    model::{Address, HostReport, HostStatus, Moment, PortFinding, PortSet, PortState, Reason},
 };
 
 fn pool() -> Pool {
@@ -48,21 +48,26 @@ fn job(hosts: usize, workers: usize, liveness: Liveness) -> FleetJob {
     FleetJob::new(JobName::generate().unwrap(), settings(liveness), hosts, workers)
 }
 
+/// A host that is up, with all of these ports closed.
+fn up(address: &Address, ports: &PortSet) -> HostReport {
+    HostReport {
+        status: HostStatus::Up,
+        coverage: ports.clone(),
+        default_state: PortState::Closed,
+        default_reason: Reason::ConnRefused,
+        detail: String::new(),
+        ..HostReport::no_neighbour(address.clone())
+    }
+}
+
 fn outcome(shard: &Shard, place: usize) -> Box<HostOutcome> {
     let address = &shard.hosts[place];
     let report = if is_there(address) {
-        HostReport {
-            status: HostStatus::Up,
-            coverage: shard.host_settings().ports,
-            default_state: PortState::Closed,
-            default_reason: Reason::ConnRefused,
-            protocol: Protocol::Tcp,
-            ..HostReport::no_neighbour(address.clone())
-        }
+        up(address, &shard.host_settings().ports)
     } else {
         HostReport::no_neighbour(address.clone())
     };
-    Box::new(HostOutcome::Scanned(ScannedHost { report, mac: None }))
+    Box::new(HostOutcome::Scanned(ScannedHost::new(report, None, &shard.host_settings().ports)))
 }
 
 /// A shard in the queue: who takes it is up to the workers.
@@ -196,7 +201,7 @@ fn step(
     let Some(queued) = queue.get(&work.id) else { return };
     let report = WorkerReport::Host(work.id, place, outcome(&queued.shard, usize::from(place)));
     let (answer, event) = job.receive(&worker(number), report, now);
-    if let Some(JobEvent::Result(target, _)) = event {
+    if let Some(JobEvent::Scanned(target, ..)) = event {
         *results.entry(target).or_default() += 1;
     }
     if answer == JobAnswer::Drop || work.left.is_empty() {
@@ -291,6 +296,7 @@ fn a_shard_that_the_broker_has_lost_is_put_there_again() {
 #[test]
 fn a_report_of_any_host_is_read_as_it_was_written() {
     let (_, shard) = job(3, 1, Liveness::Check).next_shard(Moment::ZERO).unwrap();
+    let shard = Shard { hosts: (0..3).map(host).collect(), ..shard };
     for place in 0..3 {
         let report = WorkerReport::Host(shard.id, 0, outcome(&shard, place));
         assert_eq!(decode(&encode(&report)), Ok(report));
@@ -301,27 +307,59 @@ fn a_report_of_any_host_is_read_as_it_was_written() {
 fn a_result_is_taken_once_and_only_if_it_is_about_its_host() {
     let mut job = job(2, 1, Liveness::Check);
     let (_, shard) = job.next_shard(Moment::ZERO).unwrap();
-    let mut take =
-        |place, outcome| job.receive(&worker(0), WorkerReport::Host(shard.id, place, outcome), Moment::ZERO);
+    let (address, ports) = (&shard.hosts[0], shard.host_settings().ports);
+    let mut take = |place, report| {
+        let outcome = Box::new(HostOutcome::Scanned(ScannedHost::new(report, None, &ports)));
+        job.receive(&worker(0), WorkerReport::Host(shard.id, place, outcome), Moment::ZERO)
+    };
+    let with = |open: &[u16]| HostReport {
+        findings: open
+            .iter()
+            .map(|&port| PortFinding { port, state: PortState::Open, reason: Reason::SynAck, rtt: None })
+            .collect(),
+        ..up(address, &ports)
+    };
     let nonsense = (JobAnswer::Drop, Some(JobEvent::Nonsense(worker(0))));
-    let scanned = |change: fn(&mut HostReport)| {
-        let HostOutcome::Scanned(mut host) = *outcome(&shard, 0) else { unreachable!() };
-        change(&mut host.report);
-        Box::new(HostOutcome::Scanned(host))
-    };
-    assert_eq!(take(9, scanned(|_| {})), nonsense);
-    assert_eq!(take(0, scanned(|report| report.address = "192.0.2.1".parse().unwrap())), nonsense);
-    assert_eq!(take(0, scanned(|report| report.coverage = "22,443".parse().unwrap())), nonsense);
-    let finding =
-        |port| crate::model::PortFinding { port, state: PortState::Open, reason: Reason::SynAck, rtt: None };
-    let with = |findings: &[crate::model::PortFinding]| {
-        let HostOutcome::Scanned(mut host) = *outcome(&shard, 0) else { unreachable!() };
-        host.report.findings = findings.to_vec();
-        Box::new(HostOutcome::Scanned(host))
-    };
-    assert_eq!(take(0, with(&[finding(443)])), nonsense);
-    assert_eq!(take(0, with(&[finding(80), finding(22)])), nonsense);
-    assert!(matches!(take(0, with(&[finding(22), finding(80)])).1, Some(JobEvent::Result(0, _))));
+    assert_eq!(take(9, with(&[])), nonsense, "no such host");
+    assert_eq!(take(0, up(&"192.0.2.1".parse().unwrap(), &ports)), nonsense);
+    assert_eq!(take(0, up(address, &"22,443".parse().unwrap())), nonsense, "a port that was not asked for");
+    assert_eq!(take(0, with(&[443])), nonsense);
+    assert_eq!(take(0, with(&[80, 22])), nonsense);
+    let report = with(&[22, 80]);
+    let taken = JobEvent::Scanned(0, Box::new(report.clone()), None);
+    assert_eq!(take(0, report), (JobAnswer::Continue(vec![]), Some(taken)));
     assert_eq!(take(0, with(&[])), (JobAnswer::Continue(vec![]), None));
     assert_eq!(job.totals().twice, 1);
+}
+
+/// The figures of docs/scale.md.
+#[test]
+fn messages_are_small() {
+    let mut settings = settings(Liveness::Check);
+    settings.ports = PortSet::from_ranges((0..1000).map(|port| (port * 7, port * 7)));
+    let hosts = (0..SHARD_HOSTS).map(|number| host(25_700 + number)).collect();
+    let id = ShardId { number: 30_000, attempt: 0 };
+    let shard = Shard { job: JobName::generate().unwrap(), id, purpose: Purpose::Scan, settings, hosts };
+    let open = |port| PortFinding {
+        port,
+        state: PortState::Open,
+        reason: Reason::SynAck,
+        rtt: Some(Duration::from_millis(20)),
+    };
+    let report = HostReport {
+        findings: [21, 490, 6300].map(open).to_vec(),
+        preparation: Duration::from_millis(30),
+        scanning: Duration::from_secs(5),
+        ..up(&shard.hosts[0], &shard.settings.ports)
+    };
+    let outcome = HostOutcome::Scanned(ScannedHost::new(report, None, &shard.settings.ports));
+    let scanned = encode(&WorkerReport::Host(id, 63, Box::new(outcome))).len();
+    let down = HostReport::no_neighbour(shard.hosts[0].clone());
+    let outcome = HostOutcome::Scanned(ScannedHost::new(down, None, &shard.settings.ports));
+    let absent = encode(&WorkerReport::Host(id, 63, Box::new(outcome))).len();
+    let shard = encode(&shard).len();
+    eprintln!(
+        "a shard {shard} bytes, a host with three open ports {scanned}, one that is not there {absent}"
+    );
+    assert!(shard <= 6000 && scanned <= 100 && absent <= 100, "{shard}, {scanned}, {absent}");
 }

@@ -182,7 +182,7 @@ impl ShardScan {
         let link = links.link_of(address);
         let _room = self.room(link).await;
         let excluded = || HostOutcome::Refused("the worker's configuration excludes it".to_owned());
-        let down = |report| HostOutcome::Scanned(ScannedHost { report, mac: None });
+        let down = |report| HostOutcome::Scanned(ScannedHost::new(report, None, &self.settings.ports));
         match exclusions.first(address, links) {
             FirstStep::Probe => {}
             FirstStep::LeaveOut => return Ok(excluded()),
@@ -210,7 +210,7 @@ impl ShardScan {
         self.board().remove(&place);
         let report = report.ok_or("the scanner has stopped")?;
         let mac = mac_after_scan(&report, links);
-        Ok(HostOutcome::Scanned(ScannedHost { report, mac }))
+        Ok(HostOutcome::Scanned(ScannedHost::new(report, mac, &self.settings.ports)))
     }
 
     /// Why the worker does not scan an address, whatever the hub says.
