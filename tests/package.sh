@@ -84,16 +84,17 @@ systemd-analyze verify --man=no portscan.service 2>&1 | grep -v 'RestartSteps\|R
 [ ! -s "$work/said" ] || fail "the unit has faults with ask-by-arp.conf: $(cat "$work/said")"
 inside env "systemd-analyze security --offline=true --threshold=15 portscan.service; rm -r /etc/systemd/system/portscan.service.d"
 
-# A hub's units are there and not enabled. nats-server is no part of this Debian, so it is not found.
-there /usr/lib/systemd/system/portscan-hub.service /usr/lib/systemd/system/portscan-hub-broker.service \
-  /usr/share/portscan/hub.toml
-gone /etc/systemd/system/multi-user.target.wants/portscan-hub.service \
-  /etc/systemd/system/multi-user.target.wants/portscan-hub-broker.service
-inside env "portscan check-config --config /usr/share/portscan/hub.toml"
-inside env "systemd-analyze verify --man=no portscan-hub.service portscan-hub-broker.service 2>&1 \
+# A fleet's units are there and not enabled. nats-server is no part of this Debian, so it is not found.
+there /usr/lib/systemd/system/portscan-{hub,hub-broker,worker}.service /usr/share/portscan/{hub,worker}.toml \
+  /usr/share/man/man1/portscan-{hub,worker}.1.gz
+gone /etc/systemd/system/multi-user.target.wants/portscan-{hub,hub-broker,worker}.service
+for file in hub worker; do
+  inside env "portscan check-config --config /usr/share/portscan/$file.toml"
+done
+inside env "systemd-analyze verify --man=no portscan-hub.service portscan-hub-broker.service portscan-worker.service 2>&1 \
   | grep -v 'RestartSteps\|RestartMaxDelaySec\|Command nats-server is not executable' || true"
-[ ! -s "$work/said" ] || fail "the hub's units have faults: $(cat "$work/said")"
-for unit in portscan-hub portscan-hub-broker; do
+[ ! -s "$work/said" ] || fail "a fleet's units have faults: $(cat "$work/said")"
+for unit in portscan-hub portscan-hub-broker portscan-worker; do
   inside env "systemd-analyze security --offline=true --threshold=15 $unit.service"
   echo "package: $unit: $(grep -o 'Overall exposure.*: [0-9.]*' "$work/said")"
 done
