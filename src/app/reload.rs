@@ -32,6 +32,7 @@ fn fixed_keys(old: &Config, new: &Config) -> Vec<&'static str> {
         ("base_url", old.base_url != new.base_url),
         ("log", old.log != new.log),
         ("fleet", old.fleet != new.fleet),
+        ("worker", old.worker != new.worker),
         ("auth.token_file", old.auth_token_file != new.auth_token_file),
     ];
     differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
