@@ -75,7 +75,7 @@ pub struct EnrolArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would print it")]
     pub dir: HubDirArgs,
-    /// Put the folder with the site's files here [default: sites in the hub's directory]
+    /// Put the folder with its files here [default: sites or workers, in the hub's directory]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 }

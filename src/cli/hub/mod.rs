@@ -126,19 +126,19 @@ pub(super) enum HubError {
     Clock(jiff::civil::Date),
     #[error("{} has other files than those of one certificate; name another --out", .0.display())]
     OtherFiles(PathBuf),
-    #[error("no certificate of {name} may connect; {}", known(.there))]
-    NotEnrolled { name: String, there: Vec<String> },
+    #[error("no certificate of {name} may connect; {}", known(.kind, .there))]
+    NotEnrolled { name: String, kind: &'static str, there: Vec<String> },
     #[error("cannot make a key or a certificate: {0}")]
     Certificate(#[from] rcgen::Error),
     #[error("this machine gives no random numbers: {0}")]
     Random(#[from] getrandom::Error),
 }
 
-fn known(names: &[String]) -> String {
+fn known(kind: &str, names: &[String]) -> String {
     if names.is_empty() {
-        "there is no site yet".to_owned()
+        format!("there is no {kind} yet")
     } else {
-        format!("sites are {}", names.join(", "))
+        format!("{kind}s are {}", names.join(", "))
     }
 }
 

@@ -39,7 +39,8 @@ pub(super) fn revoke(
     let mut users = Users::parse(&dir.read(USERS)?).map_err(malformed)?;
     let there = users.like(&holder);
     if !there.iter().any(|other| other == name) {
-        return Err(HubError::NotEnrolled { name: name.to_owned(), there }.into());
+        let kind = if args.member.worker { "worker" } else { "site" };
+        return Err(HubError::NotEnrolled { name: name.to_owned(), kind, there }.into());
     }
     let removed = users.remove(&holder, args.older);
     if removed.is_empty() {
