@@ -14,7 +14,7 @@ use super::{
 use crate::{
     clock::{Clock, SystemClock},
     config::{Config, Overrides, WorkerConfig},
-    fleet::work::Pool,
+    fleet::work::{NETWORKS, Pool},
     net::{Links, nats::WorkerConnection},
     service::fleet::{self, WorkerParts},
 };
@@ -59,6 +59,9 @@ pub(super) async fn work(flags: &Overrides, verbose: u8) -> anyhow::Result<()> {
 
 /// The networks that it reaches: those of the configuration, else this machine's own.
 fn reached(configured: Vec<Pool>) -> anyhow::Result<BTreeSet<Pool>> {
+    if configured.len() > NETWORKS {
+        bail!("worker.networks names more than {NETWORKS} networks; name larger ones that contain them");
+    }
     if !configured.is_empty() {
         return Ok(configured.into_iter().collect());
     }

@@ -370,7 +370,9 @@ impl FleetSession<'_, '_> {
             let hosts = counted(totals.twice, "host");
             self.output.warn_at_end(format!("{hosts} were scanned twice; the first result was taken"));
         }
-        let end = ScanEnd { interrupted, failed: false, links: None, troubles: Vec::new() };
+        // Not one was scanned, and why is told above.
+        let failed = self.output.has_no_targets();
+        let end = ScanEnd { interrupted, failed, links: None, troubles: Vec::new() };
         self.output.conclude(end, outputs)
     }
 }

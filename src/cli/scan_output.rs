@@ -89,6 +89,11 @@ impl<'a, 'w> ScanOutput<'a, 'w> {
         self.finished.settled += self.ports;
     }
 
+    /// Whether all targets were left out.
+    pub(super) fn has_no_targets(&self) -> bool {
+        self.targets == 0
+    }
+
     /// Prints the result of the target at this place.
     pub(super) fn finish(&mut self, place: usize, found: HostResult) -> Result<(), CliError> {
         self.finished.settled += self.ports;

@@ -67,7 +67,7 @@ max_payload: 1048576
 # A hundred sites and workers, twice where a connection was cut and the broker does not know yet, and room for the hub.
 max_connections: 512
 # Of one connection: a site has two, a worker one for each of its networks and some more.
-max_subscriptions: 64
+max_subscriptions: 256
 max_control_line: 4096
 # Bytes that wait for one client. A site waits for the hub's answer before it sends more, so this is more than a hundred
 # sites can have waiting for the hub; a client with more is cut off.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Announcement, HostOutcome, JobAnswer, JobName, LEASE, Pool, Purpose, Shard, ShardId, WorkerReport,
+    Announcement, HELD, HostOutcome, JobAnswer, JobName, LEASE, Pool, Purpose, Shard, ShardId, WorkerReport,
     plan::{hosts_of_shard, is_sparse},
 };
 use crate::{
@@ -245,6 +245,10 @@ impl FleetJob {
             {
                 (JobAnswer::Drop, None)
             }
+            // The queue has given it away before the lease has ended: another holder of a key may have made it do so.
+            WorkerReport::Begun(..) if state.holder.is_some() && now.since(state.heard) < HELD => {
+                (JobAnswer::Later, None)
+            }
             WorkerReport::Begun(..) if state.begun == ATTEMPTS => {
                 let event = self.give_up(id);
                 (JobAnswer::Drop, Some(event))
@@ -260,6 +264,11 @@ impl FleetJob {
             WorkerReport::Progress(_, progress) => {
                 state.heard = now;
                 state.progress = progress;
+                (JobAnswer::Continue(Vec::new()), None)
+            }
+            WorkerReport::Left(_) => {
+                state.holder = None;
+                state.progress = Progress::default();
                 (JobAnswer::Continue(Vec::new()), None)
             }
             WorkerReport::Host(..) => (JobAnswer::Drop, None),
@@ -296,7 +305,9 @@ impl FleetJob {
             self.totals.twice += 1;
             return (answer, None);
         }
-        state.heard = now;
+        if state.holder.as_ref().is_some_and(|(holder, _)| holder == worker) {
+            state.heard = now;
+        }
         let (pool, purpose, is_over) = (state.pool, state.purpose, state.is_finished());
         if is_over {
             state.progress = Progress::default();

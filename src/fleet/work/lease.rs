@@ -16,7 +16,7 @@ pub const LEASE: Duration = Duration::from_secs(60);
 pub const RENEWAL: Duration = Duration::from_secs(15);
 
 /// After this time without a confirmed renewal a worker stops: before [`LEASE`] by more than a renewal may hang.
-const HELD: Duration = Duration::from_secs(45);
+pub const HELD: Duration = Duration::from_secs(45);
 
 /// A worker's hold on a shard.
 #[derive(Clone, Copy, Debug)]

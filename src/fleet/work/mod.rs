@@ -5,8 +5,8 @@
 //! removes the shard from the queue at its end. A shard whose lease has ended goes to another worker, which scans what
 //! is not reported yet.
 //!
-//! All ports of a host are in one shard, and a worker stops before its lease ends: so a host is never scanned by two
-//! workers at once, and its bound holds.
+//! All ports of a host are in one shard, a worker stops before its lease ends, and the command lets another one begin only
+//! then: so a host is never scanned by two workers at once, and its bound holds.
 //!
 //! | file | content |
 //! |---|---|
@@ -27,7 +27,7 @@ mod shard;
 mod tests;
 
 pub use job::{FleetJob, JobEvent, JobTotals};
-pub use lease::{LEASE, Lease, RENEWAL};
+pub use lease::{HELD, LEASE, Lease, RENEWAL};
 pub use pool::{Pool, PoolError};
-pub use report::{Announcement, HostOutcome, JobAnswer, ScannedHost, WorkerReport};
+pub use report::{Announcement, HostOutcome, JobAnswer, NETWORKS, ScannedHost, WorkerReport};
 pub use shard::{JobName, JobNameError, Purpose, SHARD_HOSTS, Shard, ShardId};

@@ -8,12 +8,15 @@ use crate::{
     model::{Address, HostReport, Mac, PortSet},
 };
 
+/// The most networks of a worker.
+pub const NETWORKS: usize = 64;
+
 /// A worker says that it is there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Announcement {
     /// The program's version.
     pub version: String,
-    /// The networks that it reaches, and from whose queues it takes.
+    /// The networks that it reaches, and from whose queues it takes: at most [`NETWORKS`].
     pub networks: Vec<Pool>,
 }
 
@@ -26,6 +29,8 @@ pub enum WorkerReport {
     Progress(ShardId, Progress),
     /// What became of the host at this place of the shard.
     Host(ShardId, u16, Box<HostOutcome>),
+    /// It has stopped before the end, and another worker may go on.
+    Left(ShardId),
 }
 
 /// What became of a host.
@@ -53,6 +58,8 @@ pub struct ScannedHost {
 pub enum JobAnswer {
     /// Go on, but for the hosts at these places, which are finished.
     Continue(Vec<u16>),
+    /// Give the shard back for a while: the worker that has it may be scanning.
+    Later,
     /// Stop and take the shard out of the queue: it is finished, the scan is over, or another worker has it.
     Drop,
 }
@@ -61,7 +68,9 @@ impl WorkerReport {
     /// The shard that it is about.
     pub fn shard(&self) -> ShardId {
         match self {
-            Self::Begun(shard, _) | Self::Progress(shard, _) | Self::Host(shard, ..) => *shard,
+            Self::Begun(shard, _) | Self::Progress(shard, _) | Self::Host(shard, ..) | Self::Left(shard) => {
+                *shard
+            }
         }
     }
 }

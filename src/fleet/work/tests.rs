@@ -170,6 +170,7 @@ fn step(
                 state.works_on =
                     Some(InWork { id: *id, lease: Lease::confirmed(now), renews, next_host, left });
             }
+            JobAnswer::Later => queued.hidden_until = now + 10 * SECOND,
             JobAnswer::Drop => {
                 let id = *id;
                 queue.remove(&id);
@@ -260,15 +261,32 @@ fn a_delivery_that_was_held_up_is_not_begun() {
     assert_eq!(job.receive(&worker(1), progress, Moment::ZERO).0, JobAnswer::Continue(vec![]));
 }
 
+/// A thief with another worker's key has the queue hand it out once more.
+#[test]
+fn a_shard_that_is_scanned_is_not_begun_by_another_until_it_was_left_or_its_lease_has_ended() {
+    let mut job = job(1, 2, Liveness::Check);
+    let (_, shard) = job.next_shard(Moment::ZERO).unwrap();
+    let at = |seconds: u32| Moment::ZERO + seconds * SECOND;
+    let begun = |delivery| WorkerReport::Begun(shard.id, delivery);
+    assert_eq!(job.receive(&worker(0), begun(1), at(0)).0, JobAnswer::Continue(vec![]));
+    assert_eq!(job.receive(&worker(1), begun(2), at(44)).0, JobAnswer::Later);
+    assert_eq!(job.receive(&worker(1), begun(3), at(45)).0, JobAnswer::Continue(vec![]));
+    job.receive(&worker(1), WorkerReport::Left(shard.id), at(46));
+    assert_eq!(job.receive(&worker(0), begun(4), at(46)).0, JobAnswer::Continue(vec![]));
+}
+
 #[test]
 fn a_shard_on_which_workers_fail_is_given_up() {
     let mut job = job(1, 1, Liveness::Check);
     let (_, shard) = job.next_shard(Moment::ZERO).unwrap();
+    let mut begin = |delivery: u32| {
+        let begun = WorkerReport::Begun(shard.id, delivery);
+        job.receive(&worker(0), begun, Moment::ZERO + delivery * LEASE)
+    };
     for delivery in 1..=5 {
-        let (answer, event) = job.receive(&worker(0), WorkerReport::Begun(shard.id, delivery), Moment::ZERO);
-        assert_eq!((answer, event), (JobAnswer::Continue(vec![]), None));
+        assert_eq!(begin(delivery), (JobAnswer::Continue(vec![]), None));
     }
-    let (answer, event) = job.receive(&worker(0), WorkerReport::Begun(shard.id, 6), Moment::ZERO);
+    let (answer, event) = begin(6);
     assert_eq!((answer, event), (JobAnswer::Drop, Some(JobEvent::GivenUp(vec![0]))));
     assert!(job.is_over());
 }

@@ -23,7 +23,7 @@ use super::{Answering, BrokerAccess, BrokerError, CONNECTING, LastReport, Missin
 use crate::{
     fleet::{
         MessageError, WorkerName, decode, encode, subjects,
-        work::{Announcement, JobAnswer, JobName, LEASE, Pool, SHARD_HOSTS, Shard, WorkerReport},
+        work::{Announcement, JobAnswer, JobName, LEASE, NETWORKS, Pool, SHARD_HOSTS, Shard, WorkerReport},
     },
     model::one_line,
 };
@@ -233,7 +233,10 @@ impl FromWorkers {
                 message = self.announcements.next() => {
                     let message = message?;
                     let Some(worker) = subjects::announcer(&message.subject) else { continue };
-                    match decode(&message.payload) {
+                    match decode::<Announcement>(&message.payload) {
+                        Ok(announcement) if announcement.networks.len() > NETWORKS => {
+                            tracing::warn!(%worker, "a worker announces more than {NETWORKS} networks; ignored");
+                        }
                         Ok(announcement) => return Some(FromWorker::Announcement(worker, announcement)),
                         Err(error) => tracing::warn!(%worker, %error, "the announcement of a worker cannot be read"),
                     }

@@ -44,6 +44,8 @@ pub(super) enum Left {
     Dropped(&'static str),
     /// Another worker may have it.
     Lost,
+    /// The worker that has it may be scanning.
+    Held,
     /// The worker stops.
     Stopped,
 }
@@ -75,12 +77,12 @@ impl ShardScan {
                 Ok(finished) => {
                     let hosts = async {
                         let ended = self.scan_hosts(&finished).await;
-                        ended.err().map_or(Left::Finished, Left::Dropped)
+                        ended.err().unwrap_or(Left::Finished)
                     };
-                    let progress = async { Left::Dropped(self.report_progress().await) };
+                    let progress = self.report_progress();
                     tokio::select! { left = hosts => left, left = progress => left }
                 }
-                Err(reason) => Left::Dropped(reason),
+                Err(left) => left,
             }
         };
         // What is dropped here cancels its hosts in the engine.
@@ -109,17 +111,23 @@ impl ShardScan {
         }
     }
 
+    /// Says that it has stopped. If that is lost, the shard is taken for held a while longer.
+    pub(super) async fn leave(&self) {
+        let _ = self.env.connection.report(&self.shard.job, &WorkerReport::Left(self.shard.id)).await;
+    }
+
     /// Reports until there is an answer; returns the places of finished hosts, or why to stop.
-    async fn report(&self, report: WorkerReport) -> Result<Vec<u16>, &'static str> {
+    async fn report(&self, report: WorkerReport) -> Result<Vec<u16>, Left> {
         let begun = self.env.clock.now();
         loop {
             match self.env.connection.report(&self.shard.job, &report).await {
                 Ok(JobAnswer::Continue(finished)) => return Ok(finished),
+                Ok(JobAnswer::Later) => return Err(Left::Held),
                 Ok(JobAnswer::Drop) => {
-                    return Err("it is finished, another worker has it, or the scan is over");
+                    return Err(Left::Dropped("it is finished, another worker has it, or the scan is over"));
                 }
                 Err(ReportFailure::NoCommand) if self.env.clock.now().since(begun) >= COMMAND_GONE => {
-                    return Err("the command that asked for it has ended");
+                    return Err(Left::Dropped("the command that asked for it has ended"));
                 }
                 // The lease ends it where the broker is away.
                 Err(ReportFailure::NoCommand | ReportFailure::Again) => sleep(AGAIN).await,
@@ -128,7 +136,7 @@ impl ShardScan {
     }
 
     /// Says how far it is, until it is told to stop; returns why.
-    async fn report_progress(&self) -> &'static str {
+    async fn report_progress(&self) -> Left {
         let mut due = interval(PROGRESS);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -139,8 +147,8 @@ impl ShardScan {
                 open: sum.open + one.open,
                 probes: sum.probes + one.probes,
             });
-            if let Err(reason) = self.report(WorkerReport::Progress(self.shard.id, all)).await {
-                return reason;
+            if let Err(left) = self.report(WorkerReport::Progress(self.shard.id, all)).await {
+                return left;
             }
         }
     }
@@ -150,8 +158,9 @@ impl ShardScan {
     }
 
     /// Scans and reports all hosts but those at these places.
-    async fn scan_hosts(&self, finished: &[u16]) -> Result<(), &'static str> {
-        let links = (self.env.links)().map_err(|_| "this machine's networks cannot be read")?;
+    async fn scan_hosts(&self, finished: &[u16]) -> Result<(), Left> {
+        let links =
+            (self.env.links)().map_err(|_| Left::Dropped("this machine's networks cannot be read"))?;
         let exclusions = Exclusions::of(Arc::clone(&self.env.config.borrow()));
         let places = (0..).zip(&self.shard.hosts).filter(|(place, _)| !finished.contains(place));
         let mut hosts: FuturesUnordered<_> = places
@@ -175,7 +184,7 @@ impl ShardScan {
         address: &Address,
         links: &Links,
         exclusions: &Exclusions,
-    ) -> Result<HostOutcome, &'static str> {
+    ) -> Result<HostOutcome, Left> {
         if let Some(refusal) = self.refusal(address, links) {
             return Ok(HostOutcome::Refused(refusal));
         }
@@ -208,7 +217,7 @@ impl ShardScan {
             }
         };
         self.board().remove(&place);
-        let report = report.ok_or("the scanner has stopped")?;
+        let report = report.ok_or(Left::Stopped)?;
         let mac = mac_after_scan(&report, links);
         Ok(HostOutcome::Scanned(ScannedHost::new(report, mac, &self.settings.ports)))
     }

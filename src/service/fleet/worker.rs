@@ -28,6 +28,9 @@ const ANNOUNCEMENTS: Duration = Duration::from_secs(5);
 /// After a question to a queue that is not there, or to a broker that is not.
 const PAUSE: Duration = Duration::from_secs(5);
 
+/// How long a shard is left that another worker may have.
+const HELD_ELSEWHERE: Duration = Duration::from_secs(10);
+
 /// How long a shard that this worker cannot read is left for one of another version.
 const UNREADABLE: Duration = Duration::from_secs(30);
 
@@ -148,7 +151,8 @@ async fn work_on(env: WorkerEnv, delivery: ShardDelivery, stop: CancellationToke
         }
     };
     let (job, number) = (shard.job, shard.id.number);
-    match ShardScan::new(env, shard).run(&delivery, &stop).await {
+    let scan = ShardScan::new(env, shard);
+    match scan.run(&delivery, &stop).await {
         Left::Finished => {
             tracing::debug!(%job, number, "a part of a scan is finished");
             delivery.finish().await;
@@ -160,6 +164,10 @@ async fn work_on(env: WorkerEnv, delivery: ShardDelivery, stop: CancellationToke
         Left::Lost => {
             tracing::warn!(%job, number, "left a part of a scan: its lease was not renewed, so another worker takes it");
         }
-        Left::Stopped => delivery.give_back(None).await,
+        Left::Held => delivery.give_back(Some(HELD_ELSEWHERE)).await,
+        Left::Stopped => {
+            scan.leave().await;
+            delivery.give_back(None).await;
+        }
     }
 }
