@@ -12,6 +12,7 @@ use std::{
 
 use serde_json::Value;
 use tempfile::TempDir;
+use testkit::Ports;
 
 use super::{Fleet, NatsVersion, PORT, STILL};
 use crate::{
@@ -135,10 +136,10 @@ impl Scanned {
     }
 }
 
-/// What is open in the lab among these ports.
+/// What is open in the lab among the ports from 1 to the last.
 fn truth(lab: &Lab, last: u16) -> BTreeMap<Ipv4Addr, Vec<u16>> {
-    let ports = lab.ports_to_scan(last);
-    lab.truth_among(&ports).into_iter().map(|(address, open)| (address, open.iter().collect())).collect()
+    let of_host = |open: Ports| open.iter().filter(|port| *port <= last).collect();
+    lab.truth().into_iter().map(|(address, open)| (address, of_host(open))).collect()
 }
 
 fn syns(lab: &Lab) -> usize {
