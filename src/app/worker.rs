@@ -39,7 +39,7 @@ pub(super) async fn work(flags: &Overrides, verbose: u8) -> anyhow::Result<()> {
     tracing::info!(%name, networks = shown.join(", "), "takes part in scans of these networks");
 
     let mut tasks = Tasks::new();
-    tasks.spawn(until_stopped(stop.clone(), tell_trouble(connection.trouble())));
+    tasks.spawn(until_stopped(stop.clone(), tell_trouble(connection.clone())));
     let clock: Arc<dyn Clock> = Arc::new(clock);
     let scanner = probing.scanner.clone();
     let parts = WorkerParts { networks, connection, scanner, config: seen, clock, links: Links::read };
@@ -76,12 +76,10 @@ fn reached(configured: Vec<Pool>) -> anyhow::Result<BTreeSet<Pool>> {
 }
 
 /// Logs whether the broker is connected, and what it refuses.
-async fn tell_trouble(mut trouble: watch::Receiver<Option<String>>) {
+async fn tell_trouble(connection: WorkerConnection) {
+    let mut seen = connection.trouble();
     loop {
-        if trouble.changed().await.is_err() {
-            return;
-        }
-        match &*trouble.borrow_and_update() {
+        match connection.next_trouble(&mut seen).await {
             None => tracing::info!("connected to the broker"),
             Some(reason) => tracing::warn!(reason, "the broker cannot be used; trying again"),
         }

@@ -1,17 +1,21 @@
 //! `portscan scan --fleet`: has the workers of a fleet scan, and prints their results as they arrive.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
     io,
     time::Duration,
 };
 
 use jiff::tz::TimeZone;
-use tokio::time::{self, Interval, MissedTickBehavior, timeout};
+use tokio::{
+    sync::mpsc,
+    time::{self, Instant, Interval, MissedTickBehavior, timeout, timeout_at},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    CliError, CommandEnv, HubDirArgs, ScanArgs, ServeHubArgs, Terminal,
+    CliError, CommandEnv, HubDirArgs, INTERRUPTED, ScanArgs, ServeHubArgs, Terminal,
     found::HostResult,
     output::Outputs,
     progress::TICK,
@@ -24,12 +28,14 @@ use crate::{
     config::Overrides,
     fleet::{
         WorkerName,
-        work::{Announcement, FleetJob, JobAnswer, JobEvent, JobName, Pool, Shard},
+        work::{FleetJob, JobAnswer, JobEvent, JobName, Pool, Shard, WorkerAnnouncement},
     },
     model::{Address, Moment, one_line},
     net::{
         Links,
-        nats::{BrokerError, FromWorker, FromWorkers, JobConnection, QueueError, ReceivedReport},
+        nats::{
+            BrokerAccess, BrokerError, FromWorker, FromWorkers, JobConnection, QueueError, ReceivedReport,
+        },
     },
     service::exclusions::{Exclusions, FirstStep},
 };
@@ -37,8 +43,23 @@ use crate::{
 /// How long to wait for the first worker: a little longer than from one announcement to the next.
 const FIRST_WORKER: Duration = Duration::from_secs(6);
 
-/// How long to wait for another worker after one: all answer at once.
-const NEXT_WORKER: Duration = Duration::from_millis(1500);
+/// How long to wait for another worker after one: all answer at once, some of them by slow lines.
+const NEXT_WORKER: Duration = Duration::from_secs(2);
+
+/// How long to wait for workers at most.
+const LAST_WORKER: Duration = Duration::from_secs(10);
+
+/// Between two attempts to put a shard into its queue.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// After this time without a worker of a network, a person is told.
+const DESERTED: Duration = Duration::from_secs(60);
+
+/// The most networks that are named in a message.
+const MOST_NAMED: usize = 5;
+
+/// The most reasons of one worker that are kept apart.
+const MOST_REASONS: usize = 5;
 
 /// Between two looks whether the broker has lost shards.
 const LOOKS: Duration = Duration::from_secs(30);
@@ -76,7 +97,7 @@ pub(super) enum FleetScanError {
 }
 
 /// The workers that are there.
-type Workers = BTreeMap<WorkerName, (Announcement, Moment)>;
+type Workers = BTreeMap<WorkerName, (WorkerAnnouncement, Moment)>;
 
 /// Scans, prints, and returns the exit code. Once `interrupted` is cancelled it prints what is known and ends.
 pub(super) async fn scan(
@@ -90,33 +111,88 @@ pub(super) async fn scan(
     let outputs = Outputs::open(args.outputs(), &world.clock.wall().to_zoned(TimeZone::system()))?;
     let hub = ServeHubArgs { dir: HubDirArgs { dir: args.fleet_dir.clone() }, broker: args.broker.clone() };
     let access = hub.broker_access(overrides)?;
-    let connection = JobConnection::open(&access).await.map_err(FleetScanError::from)?;
     let name = JobName::generate().map_err(FleetScanError::from)?;
-    let mut received = connection.begin(&name).await.map_err(FleetScanError::from)?;
-    let workers = gather(&mut received, &name, world).await?;
+    let finding = find_workers(&access, name, world);
+    let Some(found) = interrupted.run_until_cancelled(finding).await else { return Ok(INTERRUPTED) };
+    let (connection, mut received, workers) = found?;
     warn_of_versions(&workers, terminal);
-    let pools = place(&mut targets, &workers, terminal)?;
-    for pool in pools.iter().collect::<BTreeSet<_>>() {
-        connection.make_queue(pool).await.map_err(FleetScanError::from)?;
-    }
-    let hosts = targets.iter().map(|target| target.address.clone()).zip(pools).collect();
+    let asked_for = targets.len();
+    let places = place(&mut targets, &workers, terminal)?;
+    let pools: BTreeSet<Pool> = places.iter().copied().collect();
+    connection.make_queues(&pools).await.map_err(FleetScanError::from)?;
+    let hosts = targets.iter().map(|target| target.address.clone()).zip(places).collect();
+    let mut output = ScanOutput::new((args, verbose), asked_for, &*world.clock, terminal);
+    output.miss(asked_for - targets.len());
+    let (to_put, shards) = mpsc::unbounded_channel();
+    let (found_empty, empty) = mpsc::channel(1);
     let mut session = FleetSession {
         job: FleetJob::new(name, args.settings(), hosts, workers),
-        output: ScanOutput::new((args, verbose), targets.len(), &*world.clock, terminal),
-        connection: &connection,
-        name,
+        output,
         targets,
-        unsent: VecDeque::new(),
+        to_put,
         refused: BTreeMap::new(),
         nonsense: BTreeSet::new(),
+        deserted: BTreeSet::new(),
     };
-    let is_stopped = session.drive(&mut received, &interrupted).await?;
-    if is_stopped {
+    let ended = tokio::select! {
+        ended = session.drive(&mut received, empty, &interrupted) => ended,
+        never = keep_queues(&connection, &pools, shards, found_empty) => match never {},
+    };
+    if !matches!(ended, Ok(false)) {
         session.stop(&mut received).await;
     }
-    // The command may be over; what is left in the queues is taken out by the next one.
-    let _ = connection.empty().await;
-    session.conclude(is_stopped, outputs)
+    // If it fails, the next scan empties them.
+    let _ = connection.empty(&name).await;
+    session.conclude(ended?, outputs)
+}
+
+/// Connects, takes the queues, and waits for the workers.
+async fn find_workers(
+    access: &BrokerAccess,
+    name: JobName,
+    world: &CommandEnv,
+) -> Result<(JobConnection, FromWorkers, Workers), FleetScanError> {
+    let connection = JobConnection::open(access).await?;
+    let mut received = connection.begin(name).await?;
+    let workers = gather(&mut received, world).await?;
+    Ok((connection, received, workers))
+}
+
+/// Puts shards into their queues, and says which queues are empty, again and again. What the broker does not take is tried
+/// again, for as long as it takes; a broker that has lost its disk gets the queues anew. Apart from the session, which
+/// answers the workers meanwhile.
+async fn keep_queues(
+    connection: &JobConnection,
+    pools: &BTreeSet<Pool>,
+    mut shards: mpsc::UnboundedReceiver<(Pool, Shard)>,
+    found_empty: mpsc::Sender<Pool>,
+) -> Infallible {
+    let mut looks = every(LOOKS);
+    loop {
+        tokio::select! {
+            put = shards.recv() => {
+                // The session, which has the other end, ends this.
+                let Some((pool, shard)) = put else { return std::future::pending().await };
+                while let Err(error) = connection.put(&pool, &shard).await {
+                    tracing::warn!(%error, "a part of the scan is not in its queue yet; trying again");
+                    time::sleep(AGAIN).await;
+                    let _ = connection.make_queues(pools).await;
+                }
+            }
+            _ = looks.tick() => {
+                for pool in pools {
+                    let is_empty = match connection.queued(pool).await {
+                        Ok(queued) => queued == 0,
+                        Err(QueueError::NoBroker(_)) => false,
+                        Err(_) => connection.make_queues(pools).await.is_ok(),
+                    };
+                    if is_empty {
+                        let _ = found_empty.send(*pool).await;
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// Returns what is to be scanned.
@@ -146,28 +222,22 @@ async fn targets(
     if targets.is_empty() { Err(CliError::NoTargets) } else { Ok(targets) }
 }
 
-/// Waits for the workers to say that they are there.
-async fn gather(
-    received: &mut FromWorkers,
-    name: &JobName,
-    world: &CommandEnv,
-) -> Result<Workers, FleetScanError> {
+/// Waits for the workers to say that they are there: until none has come for a while.
+async fn gather(received: &mut FromWorkers, world: &CommandEnv) -> Result<Workers, FleetScanError> {
     let mut workers = Workers::new();
+    let began = Instant::now();
+    let mut until = began + FIRST_WORKER;
     loop {
-        let patience = if workers.is_empty() { FIRST_WORKER } else { NEXT_WORKER };
-        match timeout(patience, received.next()).await {
+        match timeout_at(until, received.next()).await {
             Err(_) if workers.is_empty() => return Err(FleetScanError::NoWorkers),
             Err(_) => return Ok(workers),
             Ok(None) => return Err(FleetScanError::Closed),
             Ok(Some(FromWorker::Announcement(worker, announcement))) => {
-                let is_new = workers.insert(worker, (announcement, world.clock.now())).is_none();
-                if !is_new {
-                    // All have had the time to announce themselves twice.
-                    return Ok(workers);
+                if workers.insert(worker, (announcement, world.clock.now())).is_none() {
+                    until = (Instant::now() + NEXT_WORKER).min(began + LAST_WORKER);
                 }
             }
-            Ok(Some(FromWorker::Busy(answering))) => answering.answer(name).await,
-            // Of a scan before this one.
+            // Nothing was asked yet.
             Ok(Some(FromWorker::Report(_))) => {}
         }
     }
@@ -175,7 +245,7 @@ async fn gather(
 
 fn warn_of_versions(workers: &Workers, terminal: &mut Terminal<'_>) {
     let own = env!("CARGO_PKG_VERSION");
-    for (worker, (Announcement { version, .. }, _)) in
+    for (worker, (WorkerAnnouncement { version, .. }, _)) in
         workers.iter().filter(|(_, (known, _))| known.version != own)
     {
         let version = one_line(version, 32);
@@ -204,7 +274,10 @@ fn place(
         }
     });
     let Some(first) = beyond.first() else { return Ok(pools) };
-    let list: Vec<String> = reached.iter().map(Pool::to_string).collect();
+    let mut list: Vec<String> = reached.iter().take(MOST_NAMED).map(Pool::to_string).collect();
+    if reached.len() > MOST_NAMED {
+        list.push(format!("{} more", reached.len() - MOST_NAMED));
+    }
     let error = FleetScanError::OutOfReach { address: first.clone(), reached: list.join(", ") };
     if pools.is_empty() {
         return Err(error);
@@ -218,15 +291,15 @@ fn place(
 struct FleetSession<'a, 'w> {
     job: FleetJob,
     output: ScanOutput<'a, 'w>,
-    connection: &'a JobConnection,
-    name: JobName,
     targets: Vec<Target>,
-    /// Shards that the broker has not taken.
-    unsent: VecDeque<(Pool, Shard)>,
+    /// Shards for their queues.
+    to_put: mpsc::UnboundedSender<(Pool, Shard)>,
     /// Why workers refuse hosts: the first host, and how many.
     refused: BTreeMap<(WorkerName, String), (Address, usize)>,
     /// Workers whose reports are not about what they were asked.
     nonsense: BTreeSet<WorkerName>,
+    /// Networks without a worker, of which a person was told.
+    deserted: BTreeSet<Pool>,
 }
 
 impl FleetSession<'_, '_> {
@@ -234,15 +307,23 @@ impl FleetSession<'_, '_> {
     async fn drive(
         &mut self,
         received: &mut FromWorkers,
+        mut empty: mpsc::Receiver<Pool>,
         interrupted: &CancellationToken,
     ) -> Result<bool, CliError> {
-        let [mut tick, mut looks] = [TICK, LOOKS].map(every);
+        let mut tick = every(TICK);
         while !self.job.is_over() {
-            self.send().await;
+            let now = self.output.clock.now();
+            while let Some(put) = self.job.next_shard(now) {
+                // The other end lasts as long as this.
+                let _ = self.to_put.send(put);
+            }
             tokio::select! {
                 message = received.next() => self.handle(message.ok_or(FleetScanError::Closed)?).await?,
                 _ = tick.tick() => self.show(),
-                _ = looks.tick() => self.look_for_lost_shards().await,
+                Some(pool) = empty.recv() => {
+                    let lost = self.job.repeat_shards(&pool, self.output.clock.now());
+                    lost.into_iter().for_each(|shard| drop(self.to_put.send((pool, shard))));
+                }
                 () = interrupted.cancelled() => {
                     self.output.clear();
                     return Ok(true);
@@ -253,31 +334,10 @@ impl FleetSession<'_, '_> {
         Ok(false)
     }
 
-    /// Puts the shards that are due into their queues. What the broker does not take is tried again.
-    async fn send(&mut self) {
-        let now = self.output.clock.now();
-        while let Some((pool, shard)) = self.unsent.pop_front().or_else(|| self.job.next_shard(now)) {
-            if let Err(error) = self.connection.put(&pool, &shard).await {
-                tracing::warn!(%error, "a part of the scan is not in its queue yet; trying again");
-                self.unsent.push_front((pool, shard));
-                return;
-            }
-        }
-    }
-
-    async fn look_for_lost_shards(&mut self) {
-        let now = self.output.clock.now();
-        // Those that wait for a worker are in the queue, and have been silent, too.
-        if self.job.misses_shards(now) && self.connection.queued().await.is_ok_and(|queued| queued == 0) {
-            self.unsent.extend(self.job.repeat_shards(now));
-        }
-    }
-
     async fn handle(&mut self, message: FromWorker) -> Result<(), CliError> {
         let now = self.output.clock.now();
         match message {
             FromWorker::Announcement(worker, announcement) => self.job.announce(worker, announcement, now),
-            FromWorker::Busy(answering) => answering.answer(&self.name).await,
             FromWorker::Report(ReceivedReport { worker, report: Ok(report), answering }) => {
                 let (answer, event) = self.job.receive(&worker, report, now);
                 if let Some(event) = event {
@@ -309,7 +369,12 @@ impl FleetSession<'_, '_> {
             }
             JobEvent::Refused(place, reason) => {
                 self.output.leave_out();
-                let reason = (worker.clone(), one_line(&reason, LONGEST_REASON));
+                let reasons = self.refused.keys().filter(|(other, _)| other == worker).count();
+                let known = (worker.clone(), one_line(&reason, LONGEST_REASON));
+                let reason = match reasons < MOST_REASONS || self.refused.contains_key(&known) {
+                    true => known,
+                    false => (worker.clone(), "several other reasons".to_owned()),
+                };
                 let address = || (self.targets[place].address.clone(), 0);
                 self.refused.entry(reason).or_insert_with(address).1 += 1;
             }
@@ -329,7 +394,15 @@ impl FleetSession<'_, '_> {
     }
 
     fn show(&mut self) {
-        let workers = self.job.workers(self.output.clock.now());
+        let now = self.output.clock.now();
+        let deserted: BTreeSet<Pool> = self.job.deserted(now, DESERTED).copied().collect();
+        for pool in deserted.difference(&self.deserted) {
+            self.output.warn(&format!(
+                "no worker of {pool} is there any more; waiting for one, Ctrl-C ends the scan"
+            ));
+        }
+        self.deserted = deserted;
+        let workers = self.job.workers(now);
         let more = format!("  {}", counted(workers, "worker"));
         self.output.show(std::iter::once(self.job.totals().in_progress), &more);
     }

@@ -28,7 +28,7 @@ impl ScanTotals {
     pub(super) fn with(mut self, progress: Progress) -> Self {
         self.settled += u64::from(progress.settled);
         self.open += u64::from(progress.open);
-        self.probes += progress.probes;
+        self.probes = self.probes.saturating_add(progress.probes);
         self
     }
 }

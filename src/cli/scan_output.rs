@@ -83,9 +83,20 @@ impl<'a, 'w> ScanOutput<'a, 'w> {
         self.warnings.push(warning);
     }
 
+    /// So many targets cannot be scanned, which leaves the scan incomplete.
+    pub(super) fn miss(&mut self, targets: usize) {
+        self.finished.settled += targets as u64 * self.ports;
+    }
+
+    /// Prints a warning at once.
+    pub(super) fn warn(&mut self, warning: &str) {
+        let terminal = &mut *self.terminal;
+        self.bar.above(|| terminal.warn(warning));
+    }
+
     /// A target is not scanned.
     pub(super) fn leave_out(&mut self) {
-        self.targets -= 1;
+        self.targets = self.targets.saturating_sub(1);
         self.finished.settled += self.ports;
     }
 
@@ -98,7 +109,7 @@ impl<'a, 'w> ScanOutput<'a, 'w> {
     pub(super) fn finish(&mut self, place: usize, found: HostResult) -> Result<(), CliError> {
         self.finished.settled += self.ports;
         self.finished.open += found.open() as u64;
-        self.finished.probes += found.report.probes;
+        self.finished.probes = self.finished.probes.saturating_add(found.report.probes);
         if !self.args.is_quiet() {
             let (out, style) = (&mut *self.terminal.out, &self.style);
             self.bar.above(|| table::host(out, &found, style).and_then(|()| out.flush()))?;

@@ -208,7 +208,7 @@ pub(super) fn write<T: ToString>(
 pub(super) fn summary(out: &mut dyn Write, scan: &ScanResult, found: &[HostResult]) -> io::Result<()> {
     let with = |status| found.iter().filter(|host| host.report.status == status).count();
     let open = found.iter().map(HostResult::open).sum();
-    let probes: u64 = found.iter().map(|host| host.report.probes).sum();
+    let probes = found.iter().fold(0_u64, |sum, host| sum.saturating_add(host.report.probes));
     let mut line = match scan.status {
         ScanStatus::Failed => "failed: ".to_owned(),
         _ if scan.interrupted => "interrupted: ".to_owned(),

@@ -4,7 +4,10 @@
 use std::{fmt, net::IpAddr, path::PathBuf, str::FromStr};
 
 use super::{parse, table::Section};
-use crate::fleet::{SiteName, WorkerName, work::Pool};
+use crate::fleet::{
+    SiteName, WorkerName,
+    work::{Pool, PoolError},
+};
 
 /// In a directory of credentials, the certificate of the fleet's authority.
 pub const AUTHORITY_FILE: &str = "ca.crt";
@@ -149,8 +152,21 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Option<FleetConfig> {
 pub(super) fn read_worker(section: &mut Section<'_, '_>) -> Option<WorkerConfig> {
     let name = section.required("name", "\"worker-1\"", str::parse::<WorkerName>);
     let access = access(section, WORKER_CREDENTIALS);
-    let networks = section.list("networks", str::parse::<Pool>).unwrap_or_default();
+    let networks = section.list("networks", network).unwrap_or_default();
     Some(WorkerConfig { name: name?, access: access?, networks })
+}
+
+/// A network with hosts that mean the same at each machine.
+fn network(text: &str) -> Result<Pool, String> {
+    let pool: Pool = text.parse().map_err(|error: PoolError| error.to_string())?;
+    let first = pool.net().network();
+    let is_local = matches!(first, IpAddr::V6(ip) if ip.is_unicast_link_local());
+    match first.is_multicast() || is_local {
+        true => Err(format!(
+            "the hosts of {pool} cannot be scanned for others; name the network's other addresses"
+        )),
+        false => Ok(pool),
+    }
 }
 
 fn access(section: &mut Section<'_, '_>, files: CredentialFiles) -> Option<HubAccess> {

@@ -63,6 +63,11 @@ pub fn shard(pool: &Pool, job: &JobName) -> String {
     format!("ps.work.{}.{job}", pool.token())
 }
 
+/// The shards of a scan, in whatever queue.
+pub fn shards_of_job(job: &JobName) -> String {
+    format!("ps.work.*.{job}")
+}
+
 /// The shards in a pool's queue.
 pub fn shards_of(pool: &Pool) -> String {
     format!("ps.work.{}.*", pool.token())
@@ -71,7 +76,7 @@ pub fn shards_of(pool: &Pool) -> String {
 /// Where a scan asks which workers are there.
 pub const CALL: &str = "ps.call";
 
-/// Where a worker says that it is there: an [`Announcement`](super::work::Announcement).
+/// Where a worker says that it is there: an [`WorkerAnnouncement`](super::work::WorkerAnnouncement).
 pub fn announcement(worker: &WorkerName) -> String {
     format!("ps.worker.{worker}")
 }
@@ -98,17 +103,13 @@ pub fn reports_by(worker: &WorkerName) -> String {
 /// What all workers report.
 pub const REPORTS: &str = "ps.job.*.*";
 
-/// What all workers report to a scan.
-pub fn reports_to(job: &JobName) -> String {
-    format!("ps.job.{job}.*")
+/// The scan that a report on this subject is for, and the worker that has sent it.
+pub fn reporter(subject: &str) -> Option<(JobName, WorkerName)> {
+    let (job, worker) = subject.strip_prefix("ps.job.")?.split_once('.')?;
+    Some((job.parse().ok()?, worker.parse().ok()?))
 }
 
-/// The worker that has sent a report on this subject.
-pub fn reporter(subject: &str) -> Option<WorkerName> {
-    subject.strip_prefix("ps.job.")?.split_once('.')?.1.parse().ok()
-}
-
-/// Where a scan that is to begin asks whether another one is in progress.
+/// Where a scan that is to begin asks whether another one is in progress: its [`JobName`].
 pub const BUSY: &str = "ps.busy";
 
 /// The prefix of the subjects on which a worker gets shards and answers.
@@ -139,8 +140,8 @@ mod tests {
     #[test]
     fn a_worker_is_the_one_that_the_broker_lets_publish() {
         let (job, worker) = (JobName::generate().unwrap(), "w-1".parse::<WorkerName>().unwrap());
-        assert_eq!(reporter(&report(&job, &worker)), Some(worker.clone()));
-        assert_eq!(reporter("ps.job.a.w-1.more"), None);
+        assert_eq!(reporter(&report(&job, &worker)), Some((job, worker.clone())));
+        assert_eq!(reporter("ps.job.0123456789abcdef.w-1.more"), None);
         assert_eq!(announcer(&announcement(&worker)), Some(worker.clone()));
         assert!(is_inbox_of_worker("_INBOX.worker.w-1.x.7", &worker));
         assert!(!is_inbox_of_worker("_INBOX.worker.w-12.x", &worker));

@@ -209,9 +209,10 @@ impl SiteConnection {
     /// # Errors
     /// The connection is closed.
     pub async fn requests(&self) -> Result<ForwardedRequests, BrokerError> {
-        let subscriber = self.client.subscribe(subjects::to_site(&self.site)).await;
+        let subject = async_nats::Subject::from(subjects::to_site(&self.site));
+        let subscriber = self.client.subscribe(subject.clone()).await;
         let subscriber = subscriber.map_err(|_| BrokerError::Closed)?;
-        Ok(ForwardedRequests { client: self.client.clone(), subscriber })
+        Ok(ForwardedRequests { client: self.client.clone(), subject, subscriber })
     }
 }
 
@@ -231,6 +232,7 @@ impl HubLink for SiteConnection {
 /// The requests of the hub's clients, at their site.
 pub struct ForwardedRequests {
     client: Client,
+    subject: async_nats::Subject,
     subscriber: Subscriber,
 }
 
@@ -240,6 +242,10 @@ impl ForwardedRequests {
         loop {
             let message = self.subscriber.next().await?;
             let Some(reply) = message.reply else { continue };
+            // A queue of the broker's delivers to any subject that a worker names.
+            if message.subject != self.subject {
+                continue;
+            }
             let answering = Answering { client: self.client.clone(), subject: reply.to_string() };
             match decode(&message.payload) {
                 Ok(request) => return Some((request, answering)),

@@ -6,8 +6,9 @@ use std::{
 };
 
 use super::{
-    Announcement, HELD, HostOutcome, JobAnswer, JobName, LEASE, Pool, Purpose, Shard, ShardId, WorkerReport,
+    HostOutcome, JobAnswer, JobName, Pool, Shard, ShardId, ShardPurpose, WorkerAnnouncement, WorkerReport,
     plan::{hosts_of_shard, is_sparse},
+    shard_state::{Beginning, ShardState},
 };
 use crate::{
     engine::{Liveness, Progress, ScanSettings},
@@ -22,9 +23,6 @@ const GONE: Duration = Duration::from_secs(15);
 /// discovery, and few enough that a shard which was just cut is not behind a thousand others.
 const AHEAD: usize = 24;
 
-/// How often a shard is begun before its hosts are given up: it may be the one that kills workers.
-const ATTEMPTS: u32 = 5;
-
 /// A scan in progress.
 #[derive(Debug)]
 pub struct FleetJob {
@@ -34,7 +32,7 @@ pub struct FleetJob {
     hosts: Vec<Address>,
     pools: BTreeMap<Pool, PoolHosts>,
     shards: Vec<ShardState>,
-    workers: BTreeMap<WorkerName, (Announcement, Moment)>,
+    workers: BTreeMap<WorkerName, (WorkerAnnouncement, Moment)>,
     totals: JobTotals,
     stopped: bool,
 }
@@ -47,20 +45,6 @@ struct PoolHosts {
     /// Shards that are not finished, and how many of them are discoveries.
     under_way: usize,
     discoveries: usize,
-}
-
-#[derive(Debug)]
-struct ShardState {
-    pool: Pool,
-    purpose: Purpose,
-    attempt: u32,
-    /// The places of its hosts among all, and whether each is finished.
-    hosts: Vec<(usize, bool)>,
-    /// The worker that has it, and how often the queue had handed it out then.
-    holder: Option<(WorkerName, u32)>,
-    begun: u32,
-    heard: Moment,
-    progress: Progress,
 }
 
 /// What a scan has come to.
@@ -91,24 +75,13 @@ pub enum JobEvent {
     Nonsense(WorkerName),
 }
 
-impl ShardState {
-    fn is_finished(&self) -> bool {
-        self.hosts.iter().all(|(_, done)| *done)
-    }
-
-    /// The places, within the shard, of the hosts that are finished.
-    fn finished(&self) -> Vec<u16> {
-        (0..).zip(&self.hosts).filter(|(_, (_, done))| *done).map(|(place, _)| place).collect()
-    }
-}
-
 impl FleetJob {
     /// A scan of these hosts, each in its pool, with so many workers for each pool.
     pub fn new(
         name: JobName,
         settings: ScanSettings,
         hosts: Vec<(Address, Pool)>,
-        workers: BTreeMap<WorkerName, (Announcement, Moment)>,
+        workers: BTreeMap<WorkerName, (WorkerAnnouncement, Moment)>,
     ) -> Self {
         let mut pools: BTreeMap<Pool, PoolHosts> = BTreeMap::new();
         for (place, (_, pool)) in hosts.iter().enumerate() {
@@ -153,28 +126,19 @@ impl FleetJob {
             let known = if all_found { hosts.to_scan.len() } else { usize::MAX };
             let size = hosts_of_shard(settings, known, of_pool);
             let (purpose, queue, most) = match hosts.to_scan.len() {
-                0 => (Purpose::Discovery, &mut hosts.to_discover, super::SHARD_HOSTS),
-                found if found >= size => (Purpose::Scan, &mut hosts.to_scan, size),
-                _ => (Purpose::Discovery, &mut hosts.to_discover, super::SHARD_HOSTS),
+                0 => (ShardPurpose::Discovery, &mut hosts.to_discover, super::SHARD_HOSTS),
+                found if found >= size => (ShardPurpose::Scan, &mut hosts.to_scan, size),
+                _ => (ShardPurpose::Discovery, &mut hosts.to_discover, super::SHARD_HOSTS),
             };
             let places: Vec<usize> = queue.drain(..most.min(queue.len())).collect();
             if places.is_empty() {
                 return None;
             }
             hosts.under_way += 1;
-            hosts.discoveries += usize::from(purpose == Purpose::Discovery);
+            hosts.discoveries += usize::from(purpose == ShardPurpose::Discovery);
             Some((*pool, purpose, places))
         })?;
-        self.shards.push(ShardState {
-            pool,
-            purpose,
-            attempt: 0,
-            hosts: places.into_iter().map(|place| (place, false)).collect(),
-            holder: None,
-            begun: 0,
-            heard: now,
-            progress: Progress::default(),
-        });
+        self.shards.push(ShardState::new(pool, purpose, places, now));
         Some((pool, self.shard(self.shards.len() - 1)?))
     }
 
@@ -185,41 +149,47 @@ impl FleetJob {
             id: ShardId { number: u32::try_from(index).ok()?, attempt: state.attempt },
             purpose: state.purpose,
             settings: self.settings.clone(),
-            hosts: state.hosts.iter().map(|(place, _)| self.hosts[*place].clone()).collect(),
+            hosts: state.targets().map(|place| self.hosts[place].clone()).collect(),
         })
     }
 
     /// Whether a shard was silent for so long that its queue may have lost it.
     pub fn misses_shards(&self, now: Moment) -> bool {
-        self.overdue(now).next().is_some()
+        self.shards.iter().any(|state| state.is_overdue(now))
     }
 
-    /// The shards that were silent for long, to be put into their queues once more: their queues have none any more.
-    pub fn repeat_shards(&mut self, now: Moment) -> Vec<(Pool, Shard)> {
-        let overdue: Vec<usize> = self.overdue(now).collect();
-        for index in &overdue {
-            let state = &mut self.shards[*index];
-            state.attempt += 1;
-            // The queue counts its deliveries anew.
-            state.holder = None;
-            state.heard = now;
+    /// The shards of a pool that were silent for long, to be put into its queue once more: it has none any more.
+    pub fn repeat_shards(&mut self, pool: &Pool, now: Moment) -> Vec<Shard> {
+        let is_lost = |state: &ShardState| state.pool == *pool && state.is_overdue(now);
+        let lost: Vec<usize> = (0..self.shards.len()).filter(|index| is_lost(&self.shards[*index])).collect();
+        for index in &lost {
+            self.shards[*index].repeat(now);
         }
-        overdue.into_iter().filter_map(|index| Some((self.shards[index].pool, self.shard(index)?))).collect()
-    }
-
-    fn overdue(&self, now: Moment) -> impl Iterator<Item = usize> {
-        let silent = move |state: &ShardState| !state.is_finished() && now.since(state.heard) >= 2 * LEASE;
-        self.shards.iter().enumerate().filter(move |(_, state)| silent(state)).map(|(index, _)| index)
+        lost.into_iter().filter_map(|index| self.shard(index)).collect()
     }
 
     /// A worker says that it is there.
-    pub fn announce(&mut self, worker: WorkerName, announcement: Announcement, now: Moment) {
+    pub fn announce(&mut self, worker: WorkerName, announcement: WorkerAnnouncement, now: Moment) {
         self.workers.insert(worker, (announcement, now));
     }
 
     /// How many workers were heard of late.
     pub fn workers(&self, now: Moment) -> usize {
         self.workers.values().filter(|(_, heard)| now.since(*heard) < GONE).count()
+    }
+
+    /// The pools with hosts to scan of which no worker was heard for this long.
+    pub fn deserted(&self, now: Moment, silence: Duration) -> impl Iterator<Item = &Pool> {
+        let is_there = move |pool: &Pool| {
+            self.workers
+                .values()
+                .any(|(known, heard)| known.networks.contains(pool) && now.since(*heard) < silence)
+        };
+        let has_hosts = |hosts: &PoolHosts| {
+            hosts.under_way > 0 || !hosts.to_scan.is_empty() || !hosts.to_discover.is_empty()
+        };
+        let waiting = self.pools.iter().filter(move |(_, hosts)| has_hosts(hosts)).map(|(pool, _)| pool);
+        waiting.filter(move |pool| !is_there(pool))
     }
 
     /// Takes a report, and returns its answer, and what it has brought.
@@ -232,46 +202,47 @@ impl FleetJob {
         let id = report.shard();
         let known = usize::try_from(id.number).ok().and_then(|number| self.shards.get_mut(number));
         let Some(state) = known.filter(|_| !self.stopped) else { return (JobAnswer::Drop, None) };
-        if let WorkerReport::Host(_, place, outcome) = report {
-            return self.take(worker, id, usize::from(place), *outcome, now);
+        let is_over = state.is_finished() || id.attempt != state.attempt;
+        let is_holders = match report {
+            WorkerReport::Host(_, place, outcome) => {
+                return self.take(worker, id, usize::from(place), *outcome, now);
+            }
+            _ if is_over => return (JobAnswer::Drop, None),
+            WorkerReport::Begun(_, delivery) => return self.begin(worker, id, delivery, now),
+            WorkerReport::Progress(_, progress) => state.advance(worker, progress, now),
+            WorkerReport::Left(_) => state.leave(worker),
+        };
+        (if is_holders { JobAnswer::Continue(Vec::new()) } else { JobAnswer::NotYours }, None)
+    }
+
+    fn begin(
+        &mut self,
+        worker: &WorkerName,
+        id: ShardId,
+        delivery: u32,
+        now: Moment,
+    ) -> (JobAnswer, Option<JobEvent>) {
+        let state = &mut self.shards[id.number as usize];
+        let reaches = |(known, _): &(WorkerAnnouncement, Moment)| known.networks.contains(&state.pool);
+        if !self.workers.get(worker).is_some_and(reaches) {
+            // Its announcement is on the way, or it has no business in this queue.
+            return (JobAnswer::Later, None);
         }
-        if state.is_finished() || id.attempt != state.attempt {
-            return (JobAnswer::Drop, None);
-        }
-        match report {
-            // One that was held up: the queue has handed the shard out again since.
-            WorkerReport::Begun(_, delivery)
-                if state.holder.as_ref().is_some_and(|(_, later)| *later >= delivery) =>
-            {
-                (JobAnswer::Drop, None)
+        match state.begin(worker, delivery, now) {
+            Beginning::Has(finished) => (JobAnswer::Continue(finished), None),
+            Beginning::Again(finished) => {
+                self.totals.taken_over += 1;
+                (JobAnswer::Continue(finished), None)
             }
-            // The queue has given it away before the lease has ended: another holder of a key may have made it do so.
-            WorkerReport::Begun(..) if state.holder.is_some() && now.since(state.heard) < HELD => {
-                (JobAnswer::Later, None)
+            Beginning::Later => (JobAnswer::Later, None),
+            Beginning::Overtaken => (JobAnswer::NotYours, None),
+            Beginning::TooOften => {
+                let left = state.give_up();
+                self.totals.given_up += left.len();
+                let (pool, purpose) = (state.pool, state.purpose);
+                self.end_shard(pool, purpose);
+                (JobAnswer::Drop, Some(JobEvent::GivenUp(left)))
             }
-            WorkerReport::Begun(..) if state.begun == ATTEMPTS => {
-                let event = self.give_up(id);
-                (JobAnswer::Drop, Some(event))
-            }
-            WorkerReport::Begun(_, delivery) => {
-                self.totals.taken_over += usize::from(state.begun > 0);
-                state.begun += 1;
-                state.holder = Some((worker.clone(), delivery));
-                state.heard = now;
-                (JobAnswer::Continue(state.finished()), None)
-            }
-            _ if state.holder.as_ref().is_none_or(|(holder, _)| holder != worker) => (JobAnswer::Drop, None),
-            WorkerReport::Progress(_, progress) => {
-                state.heard = now;
-                state.progress = progress;
-                (JobAnswer::Continue(Vec::new()), None)
-            }
-            WorkerReport::Left(_) => {
-                state.holder = None;
-                state.progress = Progress::default();
-                (JobAnswer::Continue(Vec::new()), None)
-            }
-            WorkerReport::Host(..) => (JobAnswer::Drop, None),
         }
     }
 
@@ -284,37 +255,33 @@ impl FleetJob {
         outcome: HostOutcome,
         now: Moment,
     ) -> (JobAnswer, Option<JobEvent>) {
-        let number = id.number as usize;
-        let state = &mut self.shards[number];
-        let Some((target, done)) = state.hosts.get_mut(place) else {
-            return (JobAnswer::Drop, Some(JobEvent::Nonsense(worker.clone())));
+        let state = &mut self.shards[id.number as usize];
+        let nonsense = || (JobAnswer::NotYours, Some(JobEvent::Nonsense(worker.clone())));
+        let Some(target) = state.target(place).filter(|_| state.was_held_by(worker)) else {
+            return nonsense();
         };
-        let target = *target;
         let event = match outcome {
             HostOutcome::Refused(reason) => JobEvent::Refused(target, reason),
             HostOutcome::Scanned(host) => {
                 let ports = state.purpose.ports(&self.settings);
                 match host.into_result(&self.hosts[target], &ports) {
                     Some((report, mac)) => JobEvent::Scanned(target, Box::new(report), mac),
-                    None => return (JobAnswer::Drop, Some(JobEvent::Nonsense(worker.clone()))),
+                    None => return nonsense(),
                 }
             }
         };
         let answer = JobAnswer::Continue(Vec::new());
-        if std::mem::replace(done, true) {
-            self.totals.twice += 1;
+        if !state.finish(worker, place, now) {
+            // One worker repeats a report whose answer was lost.
+            self.totals.twice += usize::from(state.changed_hands());
             return (answer, None);
-        }
-        if state.holder.as_ref().is_some_and(|(holder, _)| holder == worker) {
-            state.heard = now;
         }
         let (pool, purpose, is_over) = (state.pool, state.purpose, state.is_finished());
         if is_over {
-            state.progress = Progress::default();
             self.end_shard(pool, purpose);
         }
         let is_there = matches!(&event, JobEvent::Scanned(_, report, _) if report.status != HostStatus::Down);
-        if purpose == Purpose::Discovery && is_there {
+        if purpose == ShardPurpose::Discovery && is_there {
             if let Some(hosts) = self.pools.get_mut(&pool) {
                 hosts.to_scan.push_back(target);
             }
@@ -324,22 +291,10 @@ impl FleetJob {
         (answer, Some(event))
     }
 
-    fn give_up(&mut self, id: ShardId) -> JobEvent {
-        let state = &mut self.shards[id.number as usize];
-        let left: Vec<usize> =
-            state.hosts.iter().filter(|(_, done)| !done).map(|(target, _)| *target).collect();
-        state.hosts.iter_mut().for_each(|(_, done)| *done = true);
-        state.progress = Progress::default();
-        self.totals.given_up += left.len();
-        let (pool, purpose) = (state.pool, state.purpose);
-        self.end_shard(pool, purpose);
-        JobEvent::GivenUp(left)
-    }
-
-    fn end_shard(&mut self, pool: Pool, purpose: Purpose) {
+    fn end_shard(&mut self, pool: Pool, purpose: ShardPurpose) {
         if let Some(hosts) = self.pools.get_mut(&pool) {
             hosts.under_way -= 1;
-            hosts.discoveries -= usize::from(purpose == Purpose::Discovery);
+            hosts.discoveries -= usize::from(purpose == ShardPurpose::Discovery);
         }
     }
 
@@ -355,7 +310,8 @@ impl FleetJob {
 
     /// What it has come to.
     pub fn totals(&self) -> JobTotals {
-        let of_scans = self.shards.iter().filter(|state| state.purpose == Purpose::Scan);
+        let is_scan = |state: &&ShardState| state.purpose == ShardPurpose::Scan && !state.is_finished();
+        let of_scans = self.shards.iter().filter(is_scan);
         let in_progress = of_scans.fold(Progress::default(), |sum, ShardState { progress, .. }| Progress {
             ports: sum.ports.saturating_add(progress.ports),
             settled: sum.settled.saturating_add(progress.settled),

@@ -1,22 +1,25 @@
 //! For how long a shard is a worker's.
 //!
-//! The queue gives a shard to another worker if the one that has it was not heard for [`LEASE`]. That one may be alive,
-//! and cut off from the queue alone: it would go on to scan, and two workers would press one host. So a worker counts
-//! its lease itself, from the moment at which it *sent* the last renewal that the queue has confirmed, and stops some
-//! seconds before the queue gives the shard away. Both clocks only have to run at the same speed.
+//! A worker may be alive, and cut off from the broker alone: it would go on to scan while another one begins, and two
+//! would press one host. So the command that has asked for the scan decides: it lets another worker begin only if the
+//! one that has the shard has left it, or was not heard for [`LEASE`]. The worker counts by itself, from the moment at
+//! which it *sent* the last report that the command has answered, and stops before that. Both clocks only have to run at
+//! the same speed. That the queue hands a shard out again after the same time only has another worker ask: the queue
+//! confirms renewals of what it has already given away, too.
 
 use std::time::Duration;
 
 use crate::model::Moment;
 
-/// After this time without a renewal the queue gives the shard to another worker.
+/// After this time without a report another worker may begin the shard. After the same time without a renewal the queue
+/// hands it out again.
 pub const LEASE: Duration = Duration::from_secs(60);
 
-/// Between two renewals.
+/// Between two renewals in the queue.
 pub const RENEWAL: Duration = Duration::from_secs(15);
 
 /// After this time without a confirmed renewal a worker stops: before [`LEASE`] by more than a renewal may hang.
-pub const HELD: Duration = Duration::from_secs(45);
+const HELD: Duration = Duration::from_secs(45);
 
 /// A worker's hold on a shard.
 #[derive(Clone, Copy, Debug)]
@@ -25,12 +28,12 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// A lease of which the first renewal, sent at this moment, was confirmed.
+    /// A lease of which the first report, sent at this moment, was answered.
     pub fn confirmed(sent: Moment) -> Self {
         Self { renewed: sent }
     }
 
-    /// A renewal that was sent at this moment is confirmed.
+    /// A report that was sent at this moment is answered.
     pub fn renew(&mut self, sent: Moment) {
         self.renewed = self.renewed.max(sent);
     }

@@ -15,6 +15,7 @@
 //! | `report` | what a worker reports, and the answers |
 //! | `lease` | for how long a shard is the worker's |
 //! | `plan` | how many hosts a shard has |
+//! | `shard_state` | which worker has a shard, and what of it is finished |
 //! | `job` | decides which shard is next, and keeps account of what is done |
 
 mod job;
@@ -23,11 +24,12 @@ mod plan;
 mod pool;
 mod report;
 mod shard;
+mod shard_state;
 #[cfg(test)]
 mod tests;
 
 pub use job::{FleetJob, JobEvent, JobTotals};
-pub use lease::{HELD, LEASE, Lease, RENEWAL};
+pub use lease::{LEASE, Lease, RENEWAL};
 pub use pool::{Pool, PoolError};
-pub use report::{Announcement, HostOutcome, JobAnswer, NETWORKS, ScannedHost, WorkerReport};
-pub use shard::{JobName, JobNameError, Purpose, SHARD_HOSTS, Shard, ShardId};
+pub use report::{HostOutcome, JobAnswer, NETWORKS, ShardHost, WorkerAnnouncement, WorkerReport};
+pub use shard::{JobName, JobNameError, SHARD_HOSTS, Shard, ShardId, ShardPurpose};

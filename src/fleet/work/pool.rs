@@ -23,6 +23,11 @@ impl Pool {
         Self(canonical_net(net))
     }
 
+    /// The network.
+    pub const fn net(&self) -> IpNet {
+        self.0
+    }
+
     /// Whether the network has this address. A link-local one means something else on each machine, so it has none.
     pub fn contains(&self, address: &Address) -> bool {
         address.zone().is_none() && self.0.contains(&address.ip())

@@ -5,15 +5,15 @@ use serde::{Deserialize, Serialize};
 use super::{Pool, ShardId};
 use crate::{
     engine::Progress,
-    model::{Address, HostReport, Mac, PortSet},
+    model::{Address, HostReport, HostStatus, Mac, PortSet, PortState},
 };
 
 /// The most networks of a worker.
-pub const NETWORKS: usize = 64;
+pub const NETWORKS: usize = 32;
 
 /// A worker says that it is there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Announcement {
+pub struct WorkerAnnouncement {
     /// The program's version.
     pub version: String,
     /// The networks that it reaches, and from whose queues it takes: at most [`NETWORKS`].
@@ -37,14 +37,14 @@ pub enum WorkerReport {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HostOutcome {
     /// It was scanned, or asked whether it is there.
-    Scanned(ScannedHost),
+    Scanned(ShardHost),
     /// The worker does not scan it, and this is why.
     Refused(String),
 }
 
 /// A host that was scanned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ScannedHost {
+pub struct ShardHost {
     /// What was found; without its coverage if that is all ports that were to be scanned, because a list of the commonest
     /// ports is longer than all else.
     report: HostReport,
@@ -60,7 +60,9 @@ pub enum JobAnswer {
     Continue(Vec<u16>),
     /// Give the shard back for a while: the worker that has it may be scanning.
     Later,
-    /// Stop and take the shard out of the queue: it is finished, the scan is over, or another worker has it.
+    /// Stop, and leave the shard as it is: another worker has it, or the report was not about it.
+    NotYours,
+    /// Stop, and take the shard out of the queue: it is finished, or the scan is over.
     Drop,
 }
 
@@ -75,7 +77,7 @@ impl WorkerReport {
     }
 }
 
-impl ScannedHost {
+impl ShardHost {
     /// What was found at a host of which these ports were to be scanned.
     pub fn new(mut report: HostReport, mac: Option<Mac>, ports: &PortSet) -> Self {
         let is_complete = report.coverage == *ports;
@@ -94,6 +96,9 @@ impl ScannedHost {
         }
         let HostReport { coverage, findings, .. } = &report;
         let is_result = report.address == *address
+            // What is open is listed.
+            && report.default_state != PortState::Open
+            && (report.status != HostStatus::Down || findings.is_empty())
             && coverage.iter().all(|port| ports.contains(port))
             && findings.is_sorted_by(|one, next| one.port < next.port)
             && findings.iter().all(|finding| coverage.contains(finding.port));

@@ -32,7 +32,7 @@ pub struct ShardId {
 
 /// What is to be found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Purpose {
+pub enum ShardPurpose {
     /// Which of the hosts are there.
     Discovery,
     /// The state of each port.
@@ -47,7 +47,7 @@ pub struct Shard {
     /// Which part of it.
     pub id: ShardId,
     /// What is to be found out.
-    pub purpose: Purpose,
+    pub purpose: ShardPurpose,
     /// How. A discovery takes the first port alone.
     pub settings: ScanSettings,
     /// At most [`SHARD_HOSTS`]; each is in no other shard of the same purpose.
@@ -61,7 +61,7 @@ impl Shard {
     }
 }
 
-impl Purpose {
+impl ShardPurpose {
     /// The ports of a host that are scanned for it.
     pub fn ports(self, settings: &ScanSettings) -> PortSet {
         match self {

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    engine::{Liveness, ScanSettings},
+    engine::{Liveness, Progress, ScanSettings},
     fleet::{WorkerName, decode, encode},
     model::{Address, HostReport, HostStatus, Moment, PortFinding, PortSet, PortState, Reason},
 };
@@ -42,7 +42,7 @@ fn settings(liveness: Liveness) -> ScanSettings {
 }
 
 fn job(hosts: usize, workers: usize, liveness: Liveness) -> FleetJob {
-    let announcement = Announcement { version: String::new(), networks: vec![pool()] };
+    let announcement = WorkerAnnouncement { version: String::new(), networks: vec![pool()] };
     let workers = (0..workers).map(|number| (worker(number), (announcement.clone(), Moment::ZERO))).collect();
     let hosts = (0..hosts).map(|number| (host(number), pool())).collect();
     FleetJob::new(JobName::generate().unwrap(), settings(liveness), hosts, workers)
@@ -67,7 +67,7 @@ fn outcome(shard: &Shard, place: usize) -> Box<HostOutcome> {
     } else {
         HostReport::no_neighbour(address.clone())
     };
-    Box::new(HostOutcome::Scanned(ScannedHost::new(report, None, &shard.host_settings().ports)))
+    Box::new(HostOutcome::Scanned(ShardHost::new(report, None, &shard.host_settings().ports)))
 }
 
 /// A shard in the queue: who takes it is up to the workers.
@@ -83,6 +83,7 @@ struct InWork {
     id: ShardId,
     lease: Lease,
     renews: Moment,
+    reports: Moment,
     next_host: Moment,
     left: Vec<u16>,
 }
@@ -109,6 +110,12 @@ fn mishap() -> impl Strategy<Value = Mishap> {
 }
 
 const SECOND: Duration = Duration::from_secs(1);
+
+/// Between two reports of a worker on how far it is.
+const REPORT: Duration = Duration::from_secs(2);
+
+/// How long the queue keeps what a worker could not begin.
+const LATER: Duration = Duration::from_secs(10);
 
 /// Runs to the end, and returns how many results each host has.
 fn simulate(hosts: usize, mishaps: &[Mishap]) -> BTreeMap<usize, usize> {
@@ -166,11 +173,17 @@ fn step(
             JobAnswer::Continue(finished) => {
                 let places = 0..u16::try_from(queued.shard.hosts.len()).unwrap();
                 let left = places.filter(|place| !finished.contains(place)).collect();
-                let (renews, next_host) = (now + RENEWAL, now + SECOND);
-                state.works_on =
-                    Some(InWork { id: *id, lease: Lease::confirmed(now), renews, next_host, left });
+                state.works_on = Some(InWork {
+                    id: *id,
+                    lease: Lease::confirmed(now),
+                    renews: now + RENEWAL,
+                    reports: now + REPORT,
+                    next_host: now + SECOND,
+                    left,
+                });
             }
-            JobAnswer::Later => queued.hidden_until = now + 10 * SECOND,
+            JobAnswer::Later => queued.hidden_until = now + LATER,
+            JobAnswer::NotYours => {}
             JobAnswer::Drop => {
                 let id = *id;
                 queue.remove(&id);
@@ -186,13 +199,20 @@ fn step(
         return;
     }
     if now >= work.renews {
-        let Some(queued) = queue.get_mut(&work.id) else {
+        // What is no longer in the queue is no reason to stop: only the command's answer is.
+        if let Some(queued) = queue.get_mut(&work.id) {
+            queued.hidden_until = now + LEASE;
+        }
+        work.renews = now + RENEWAL;
+    }
+    if now >= work.reports {
+        let progress = WorkerReport::Progress(work.id, Progress::default());
+        if job.receive(&worker(number), progress, now).0 != JobAnswer::Continue(Vec::new()) {
             state.works_on = None;
             return;
-        };
-        queued.hidden_until = now + LEASE;
+        }
         work.lease.renew(now);
-        work.renews = now + RENEWAL;
+        work.reports = now + REPORT;
     }
     if now < work.next_host {
         return;
@@ -207,6 +227,8 @@ fn step(
     }
     if answer == JobAnswer::Drop || work.left.is_empty() {
         queue.remove(&work.id);
+    }
+    if answer != JobAnswer::Continue(Vec::new()) || work.left.is_empty() {
         state.works_on = None;
     }
 }
@@ -229,11 +251,11 @@ proptest! {
 fn a_sparse_network_is_searched_first_and_only_what_is_there_is_scanned() {
     let mut job = job(300, 1, Liveness::Check);
     let (_, first) = job.next_shard(Moment::ZERO).unwrap();
-    assert_eq!((first.purpose, first.hosts.len()), (Purpose::Discovery, SHARD_HOSTS));
+    assert_eq!((first.purpose, first.hosts.len()), (ShardPurpose::Discovery, SHARD_HOSTS));
     assert_eq!(first.host_settings().ports, "22".parse().unwrap());
-    // Who passes over liveness wants all hosts scanned.
+    // With `-Pn` all hosts are scanned.
     let (_, shard) = self::job(300, 1, Liveness::Assume).next_shard(Moment::ZERO).unwrap();
-    assert_eq!(shard.purpose, Purpose::Scan);
+    assert_eq!(shard.purpose, ShardPurpose::Scan);
     job.receive(&worker(0), WorkerReport::Begun(first.id, 1), Moment::ZERO);
     for place in 0..SHARD_HOSTS {
         let report = WorkerReport::Host(first.id, u16::try_from(place).unwrap(), outcome(&first, place));
@@ -243,7 +265,7 @@ fn a_sparse_network_is_searched_first_and_only_what_is_there_is_scanned() {
     }
     let shards: Vec<Shard> =
         std::iter::from_fn(|| job.next_shard(Moment::ZERO)).map(|(_, shard)| shard).collect();
-    let discoveries = shards.iter().filter(|shard| shard.purpose == Purpose::Discovery);
+    let discoveries = shards.iter().filter(|shard| shard.purpose == ShardPurpose::Discovery);
     assert_eq!(discoveries.map(|shard| shard.hosts.len()).sum::<usize>(), 300 - SHARD_HOSTS);
 }
 
@@ -255,9 +277,9 @@ fn a_delivery_that_was_held_up_is_not_begun() {
         job.receive(&worker(number), WorkerReport::Begun(shard.id, delivery), Moment::ZERO).0
     };
     assert_eq!(begin(1, 2), JobAnswer::Continue(vec![]));
-    assert_eq!(begin(0, 1), JobAnswer::Drop);
-    let progress = WorkerReport::Progress(shard.id, crate::engine::Progress::default());
-    assert_eq!(job.receive(&worker(0), progress.clone(), Moment::ZERO).0, JobAnswer::Drop);
+    assert_eq!(begin(0, 1), JobAnswer::NotYours);
+    let progress = WorkerReport::Progress(shard.id, Progress::default());
+    assert_eq!(job.receive(&worker(0), progress.clone(), Moment::ZERO).0, JobAnswer::NotYours);
     assert_eq!(job.receive(&worker(1), progress, Moment::ZERO).0, JobAnswer::Continue(vec![]));
 }
 
@@ -269,10 +291,43 @@ fn a_shard_that_is_scanned_is_not_begun_by_another_until_it_was_left_or_its_leas
     let at = |seconds: u32| Moment::ZERO + seconds * SECOND;
     let begun = |delivery| WorkerReport::Begun(shard.id, delivery);
     assert_eq!(job.receive(&worker(0), begun(1), at(0)).0, JobAnswer::Continue(vec![]));
-    assert_eq!(job.receive(&worker(1), begun(2), at(44)).0, JobAnswer::Later);
-    assert_eq!(job.receive(&worker(1), begun(3), at(45)).0, JobAnswer::Continue(vec![]));
-    job.receive(&worker(1), WorkerReport::Left(shard.id), at(46));
-    assert_eq!(job.receive(&worker(0), begun(4), at(46)).0, JobAnswer::Continue(vec![]));
+    assert_eq!(job.receive(&worker(1), begun(2), at(59)).0, JobAnswer::Later);
+    assert_eq!(job.totals().taken_over, 0);
+    assert_eq!(job.receive(&worker(1), begun(3), at(60)).0, JobAnswer::Continue(vec![]));
+    assert_eq!(job.totals().taken_over, 1);
+    assert_eq!(job.receive(&worker(0), WorkerReport::Left(shard.id), at(61)).0, JobAnswer::NotYours);
+    job.receive(&worker(1), WorkerReport::Left(shard.id), at(61));
+    assert_eq!(job.receive(&worker(0), begun(4), at(61)).0, JobAnswer::Continue(vec![]));
+}
+
+#[test]
+fn a_shard_is_begun_by_a_worker_that_has_announced_its_network() {
+    let mut job = job(1, 1, Liveness::Check);
+    let (_, shard) = job.next_shard(Moment::ZERO).unwrap();
+    let begun = WorkerReport::Begun(shard.id, 1);
+    let announce = |job: &mut FleetJob, network: &str| {
+        let networks = vec![network.parse().unwrap()];
+        let announcement = WorkerAnnouncement { version: String::new(), networks };
+        job.announce(worker(7), announcement, Moment::ZERO);
+    };
+    assert_eq!(job.receive(&worker(7), begun.clone(), Moment::ZERO).0, JobAnswer::Later);
+    announce(&mut job, "192.0.2.0/24");
+    assert_eq!(job.receive(&worker(7), begun.clone(), Moment::ZERO).0, JobAnswer::Later);
+    announce(&mut job, "10.0.0.0/8");
+    assert_eq!(job.receive(&worker(7), begun, Moment::ZERO).0, JobAnswer::Continue(vec![]));
+}
+
+#[test]
+fn networks_whose_workers_are_silent_are_told() {
+    let mut job = job(1, 1, Liveness::Check);
+    let deserted = |job: &FleetJob, seconds: u32| -> Vec<Pool> {
+        job.deserted(Moment::ZERO + seconds * SECOND, LEASE).copied().collect()
+    };
+    assert_eq!(deserted(&job, 59), vec![]);
+    assert_eq!(deserted(&job, 60), vec![pool()]);
+    let announcement = WorkerAnnouncement { version: String::new(), networks: vec![pool()] };
+    job.announce(worker(1), announcement, Moment::ZERO + 30 * SECOND);
+    assert_eq!(deserted(&job, 60), vec![]);
 }
 
 #[test]
@@ -299,14 +354,15 @@ fn a_shard_that_the_broker_has_lost_is_put_there_again() {
     job.receive(&worker(0), WorkerReport::Begun(shard.id, 1), at(10));
     assert!(!job.misses_shards(at(129)));
     assert!(job.misses_shards(at(130)));
-    let repeated = job.repeat_shards(at(130));
-    assert_eq!(repeated[0].1.id, ShardId { number: 0, attempt: 1 });
+    assert_eq!(job.repeat_shards(&"192.0.2.0/24".parse().unwrap(), at(130)), vec![]);
+    let repeated = job.repeat_shards(&pool(), at(130));
+    assert_eq!(repeated[0].id, ShardId { number: 0, attempt: 1 });
     assert!(!job.misses_shards(at(131)));
     // The one that was lost turns up again.
     let begun = |id| WorkerReport::Begun(id, 2);
     assert_eq!(job.receive(&worker(0), begun(shard.id), at(140)).0, JobAnswer::Drop);
     // Its queue has handed the new one out once: that is not an old delivery.
-    let first = WorkerReport::Begun(repeated[0].1.id, 1);
+    let first = WorkerReport::Begun(repeated[0].id, 1);
     assert_eq!(job.receive(&worker(0), first, at(141)).0, JobAnswer::Continue(vec![]));
 }
 
@@ -323,12 +379,12 @@ fn a_report_of_any_host_is_read_as_it_was_written() {
 
 #[test]
 fn a_result_is_taken_once_and_only_if_it_is_about_its_host() {
-    let mut job = job(2, 1, Liveness::Check);
+    let mut job = job(2, 2, Liveness::Check);
     let (_, shard) = job.next_shard(Moment::ZERO).unwrap();
     let (address, ports) = (&shard.hosts[0], shard.host_settings().ports);
-    let mut take = |place, report| {
-        let outcome = Box::new(HostOutcome::Scanned(ScannedHost::new(report, None, &ports)));
-        job.receive(&worker(0), WorkerReport::Host(shard.id, place, outcome), Moment::ZERO)
+    let take = |job: &mut FleetJob, number, place, report| {
+        let outcome = Box::new(HostOutcome::Scanned(ShardHost::new(report, None, &ports)));
+        job.receive(&worker(number), WorkerReport::Host(shard.id, place, outcome), Moment::ZERO)
     };
     let with = |open: &[u16]| HostReport {
         findings: open
@@ -337,16 +393,34 @@ fn a_result_is_taken_once_and_only_if_it_is_about_its_host() {
             .collect(),
         ..up(address, &ports)
     };
-    let nonsense = (JobAnswer::Drop, Some(JobEvent::Nonsense(worker(0))));
-    assert_eq!(take(9, with(&[])), nonsense, "no such host");
-    assert_eq!(take(0, up(&"192.0.2.1".parse().unwrap(), &ports)), nonsense);
-    assert_eq!(take(0, up(address, &"22,443".parse().unwrap())), nonsense, "a port that was not asked for");
-    assert_eq!(take(0, with(&[443])), nonsense);
-    assert_eq!(take(0, with(&[80, 22])), nonsense);
+    let nonsense = (JobAnswer::NotYours, Some(JobEvent::Nonsense(worker(0))));
+    assert_eq!(take(&mut job, 0, 0, with(&[])), nonsense, "it has not begun");
+    job.receive(&worker(0), WorkerReport::Begun(shard.id, 1), Moment::ZERO);
+    assert_eq!(take(&mut job, 0, 9, with(&[])), nonsense, "no such host");
+    assert_eq!(take(&mut job, 0, 0, up(&"192.0.2.1".parse().unwrap(), &ports)), nonsense);
+    assert_eq!(
+        take(&mut job, 0, 0, up(address, &"22,443".parse().unwrap())),
+        nonsense,
+        "443 was not asked for"
+    );
+    assert_eq!(take(&mut job, 0, 0, with(&[443])), nonsense);
+    assert_eq!(take(&mut job, 0, 0, with(&[80, 22])), nonsense);
+    let all_open = HostReport { default_state: PortState::Open, ..with(&[]) };
+    assert_eq!(take(&mut job, 0, 0, all_open), nonsense);
+    let down = HostReport { status: HostStatus::Down, ..with(&[22]) };
+    assert_eq!(take(&mut job, 0, 0, down), nonsense);
     let report = with(&[22, 80]);
     let taken = JobEvent::Scanned(0, Box::new(report.clone()), None);
-    assert_eq!(take(0, report), (JobAnswer::Continue(vec![]), Some(taken)));
-    assert_eq!(take(0, with(&[])), (JobAnswer::Continue(vec![]), None));
+    assert_eq!(take(&mut job, 0, 0, report), (JobAnswer::Continue(vec![]), Some(taken)));
+    assert_eq!(take(&mut job, 0, 0, with(&[])), (JobAnswer::Continue(vec![]), None));
+    assert_eq!(job.totals().twice, 0, "the answer was lost");
+    // Another worker has the shard, and both report the same host.
+    let again = job.receive(&worker(1), WorkerReport::Begun(shard.id, 2), Moment::ZERO + LEASE).0;
+    assert_eq!(again, JobAnswer::Continue(vec![0]));
+    let other = &shard.hosts[1];
+    let answer = (JobAnswer::Continue(vec![]), None);
+    assert!(take(&mut job, 0, 1, up(other, &ports)).1.is_some());
+    assert_eq!(take(&mut job, 1, 1, up(other, &ports)), answer);
     assert_eq!(job.totals().twice, 1);
 }
 
@@ -357,7 +431,7 @@ fn messages_are_small() {
     settings.ports = PortSet::from_ranges((0..1000).map(|port| (port * 7, port * 7)));
     let hosts = (0..SHARD_HOSTS).map(|number| host(25_700 + number)).collect();
     let id = ShardId { number: 30_000, attempt: 0 };
-    let shard = Shard { job: JobName::generate().unwrap(), id, purpose: Purpose::Scan, settings, hosts };
+    let shard = Shard { job: JobName::generate().unwrap(), id, purpose: ShardPurpose::Scan, settings, hosts };
     let open = |port| PortFinding {
         port,
         state: PortState::Open,
@@ -370,10 +444,10 @@ fn messages_are_small() {
         scanning: Duration::from_secs(5),
         ..up(&shard.hosts[0], &shard.settings.ports)
     };
-    let outcome = HostOutcome::Scanned(ScannedHost::new(report, None, &shard.settings.ports));
+    let outcome = HostOutcome::Scanned(ShardHost::new(report, None, &shard.settings.ports));
     let scanned = encode(&WorkerReport::Host(id, 63, Box::new(outcome))).len();
     let down = HostReport::no_neighbour(shard.hosts[0].clone());
-    let outcome = HostOutcome::Scanned(ScannedHost::new(down, None, &shard.settings.ports));
+    let outcome = HostOutcome::Scanned(ShardHost::new(down, None, &shard.settings.ports));
     let absent = encode(&WorkerReport::Host(id, 63, Box::new(outcome))).len();
     let shard = encode(&shard).len();
     eprintln!(

@@ -4,7 +4,7 @@
 //! depends on their being kept: the command puts those in again that are lost. All else are requests, as between a site
 //! and its hub.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use async_nats::{
     Client, Subscriber,
@@ -17,19 +17,24 @@ use async_nats::{
     },
 };
 use futures_util::StreamExt;
-use tokio::time::timeout;
+use tokio::{sync::watch, time::timeout};
 
 use super::{Answering, BrokerAccess, BrokerError, CONNECTING, LastReport, Missing, connect, request};
 use crate::{
     fleet::{
         MessageError, WorkerName, decode, encode, subjects,
-        work::{Announcement, JobAnswer, JobName, LEASE, NETWORKS, Pool, SHARD_HOSTS, Shard, WorkerReport},
+        work::{
+            JobAnswer, JobName, LEASE, NETWORKS, Pool, SHARD_HOSTS, Shard, WorkerAnnouncement, WorkerReport,
+        },
     },
     model::one_line,
 };
 
 /// How long the broker may take to do something with a queue.
 const QUEUE_ANSWER: Duration = Duration::from_secs(5);
+
+/// How long another scan may take to say that it is in progress.
+const TO_SAY_BUSY: Duration = Duration::from_secs(1);
 
 /// How long the command may take to answer a report.
 const REPORT_ANSWER: Duration = Duration::from_secs(10);
@@ -89,6 +94,7 @@ pub struct ReceivedReport {
 /// What a scan receives.
 pub struct FromWorkers {
     client: Client,
+    job: JobName,
     reports: Subscriber,
     announcements: Subscriber,
     busy: Subscriber,
@@ -99,9 +105,7 @@ pub enum FromWorker {
     /// A worker's report.
     Report(ReceivedReport),
     /// A worker says that it is there.
-    Announcement(WorkerName, Announcement),
-    /// Another command asks whether the workers are free.
-    Busy(Answering),
+    Announcement(WorkerName, WorkerAnnouncement),
 }
 
 impl JobConnection {
@@ -116,28 +120,61 @@ impl JobConnection {
         Ok(Self { queues: context(&client), client, report })
     }
 
-    /// Takes the queues for this scan, empties them, and has workers say that they are there.
+    /// Takes the queues for this scan, empties them, and has workers say that they are there. Takes a second.
     ///
     /// # Errors
     /// There is no broker, it has no queues, or another scan has them.
-    pub async fn begin(&self, job: &JobName) -> Result<FromWorkers, QueueError> {
+    pub async fn begin(&self, job: JobName) -> Result<FromWorkers, QueueError> {
         if self.client.connection_state() != State::Connected {
             return Err(QueueError::NoBroker(self.report.text()));
         }
-        match request(&self.client, subjects::BUSY.to_owned(), Vec::new(), QUEUE_ANSWER).await {
-            Ok(answer) => {
-                let other = decode::<JobName>(&answer).map_or_else(|_| String::new(), |job| job.to_string());
-                return Err(QueueError::Busy(other));
-            }
-            Err(Missing::Responder) => {}
-            Err(Missing::Connection | Missing::Answer) => return Err(self.explain("no answer")),
-        }
-        let received = FromWorkers {
+        let mut received = FromWorkers {
             client: self.client.clone(),
-            busy: self.subscribe(subjects::BUSY.to_owned()).await?,
-            reports: self.subscribe(subjects::reports_to(job)).await?,
-            announcements: self.subscribe(subjects::ANNOUNCEMENTS.to_owned()).await?,
+            job,
+            busy: self.subscribe(subjects::BUSY).await?,
+            reports: self.subscribe(subjects::REPORTS).await?,
+            announcements: self.subscribe(subjects::ANNOUNCEMENTS).await?,
         };
+        self.ask_whether_busy(&mut received).await?;
+        self.make_stream().await?;
+        self.purge(subjects::ALL_SHARDS.to_owned()).await?;
+        let called = self.client.publish(subjects::CALL, Vec::new().into()).await;
+        called.map_err(|error| self.explain(&error.to_string()))?;
+        Ok(received)
+    }
+
+    /// Of two scans that ask at once, the one with the smaller name has the queues.
+    async fn ask_whether_busy(&self, received: &mut FromWorkers) -> Result<(), QueueError> {
+        let inbox = self.client.new_inbox();
+        let mut answers = self.subscribe(&inbox).await?;
+        let asked = self.client.publish_with_reply(subjects::BUSY, inbox, encode(&received.job).into()).await;
+        asked.map_err(|error| self.explain(&error.to_string()))?;
+        let asking = async {
+            loop {
+                tokio::select! {
+                    answer = answers.next() => return answer.and_then(|answer| decode::<JobName>(&answer.payload).ok()),
+                    question = received.busy.next() => {
+                        let question = question?;
+                        let other = decode::<JobName>(&question.payload).ok();
+                        if other.is_some_and(|other| received.job < other) {
+                            received.say_busy(question).await;
+                        }
+                    }
+                }
+            }
+        };
+        match timeout(TO_SAY_BUSY, asking).await {
+            Ok(other) => Err(QueueError::Busy(other.map_or_else(String::new, |job| job.to_string()))),
+            Err(_) => Ok(()),
+        }
+    }
+
+    async fn subscribe(&self, subject: &str) -> Result<Subscriber, QueueError> {
+        let subscriber = self.client.subscribe(subject.to_owned()).await;
+        subscriber.map_err(|error| self.explain(&error.to_string()))
+    }
+
+    async fn make_stream(&self) -> Result<(), QueueError> {
         let config = jetstream::stream::Config {
             name: subjects::QUEUES.to_owned(),
             subjects: vec![subjects::ALL_SHARDS.to_owned()],
@@ -149,32 +186,28 @@ impl JobConnection {
             ..jetstream::stream::Config::default()
         };
         let made = self.queues.get_or_create_stream(config).await;
-        made.map_err(|error| self.explain(&error.to_string()))?;
-        self.empty().await?;
-        let called = self.client.publish(subjects::CALL, Vec::new().into()).await;
-        called.map_err(|error| self.explain(&error.to_string()))?;
-        Ok(received)
+        made.map(drop).map_err(|error| self.explain(&error.to_string()))
     }
 
-    async fn subscribe(&self, subject: String) -> Result<Subscriber, QueueError> {
-        self.client.subscribe(subject).await.map_err(|error| self.explain(&error.to_string()))
-    }
-
-    /// Makes the queue of a pool, unless it is there.
+    /// Makes the queues of these pools, unless they are there: a broker that has lost its disk has none.
     ///
     /// # Errors
     /// The broker does not.
-    pub async fn make_queue(&self, pool: &Pool) -> Result<(), QueueError> {
-        let config = pull::Config {
-            durable_name: Some(pool.token()),
-            filter_subject: subjects::shards_of(pool),
-            ack_policy: AckPolicy::Explicit,
-            ack_wait: LEASE,
-            inactive_threshold: KEPT,
-            ..pull::Config::default()
-        };
-        let made = self.queues.create_consumer_on_stream(config, subjects::QUEUES).await;
-        made.map(drop).map_err(|error| self.explain(&error.to_string()))
+    pub async fn make_queues(&self, pools: &BTreeSet<Pool>) -> Result<(), QueueError> {
+        self.make_stream().await?;
+        for pool in pools {
+            let config = pull::Config {
+                durable_name: Some(pool.token()),
+                filter_subject: subjects::shards_of(pool),
+                ack_policy: AckPolicy::Explicit,
+                ack_wait: LEASE,
+                inactive_threshold: KEPT,
+                ..pull::Config::default()
+            };
+            let made = self.queues.create_consumer_on_stream(config, subjects::QUEUES).await;
+            made.map_err(|error| self.explain(&error.to_string()))?;
+        }
+        Ok(())
     }
 
     /// Puts a shard into its queue. The same shard and attempt is put there once.
@@ -189,25 +222,30 @@ impl JobConnection {
         sent.map_err(failed)?.await.map(drop).map_err(failed)
     }
 
-    /// How many shards the queues have, those that workers have taken included.
+    /// How many shards a pool's queue has, those that workers have taken included.
     ///
     /// # Errors
     /// The broker does not say.
-    pub async fn queued(&self) -> Result<u64, QueueError> {
-        let stream = self.queues.get_stream(subjects::QUEUES).await;
-        stream
-            .map(|stream| stream.cached_info().state.messages)
-            .map_err(|error| self.explain(&error.to_string()))
+    pub async fn queued(&self, pool: &Pool) -> Result<u64, QueueError> {
+        let queue: Result<PullConsumer, _> =
+            self.queues.get_consumer_from_stream(pool.token(), subjects::QUEUES).await;
+        let queue = queue.map_err(|error| self.explain(&error.to_string()))?;
+        let known = queue.cached_info();
+        Ok(known.num_pending.saturating_add(known.num_ack_pending as u64))
     }
 
-    /// Takes all shards out of the queues.
+    /// Takes all shards of a scan out of the queues.
     ///
     /// # Errors
     /// The broker does not.
-    pub async fn empty(&self) -> Result<(), QueueError> {
+    pub async fn empty(&self, job: &JobName) -> Result<(), QueueError> {
+        self.purge(subjects::shards_of_job(job)).await
+    }
+
+    async fn purge(&self, subject: String) -> Result<(), QueueError> {
         let stream = self.queues.get_stream_no_info(subjects::QUEUES).await;
         let stream = stream.map_err(|error| self.explain(&error.to_string()))?;
-        stream.purge().await.map(drop).map_err(|error| self.explain(&error.to_string()))
+        stream.purge().filter(subject).await.map(drop).map_err(|error| self.explain(&error.to_string()))
     }
 
     /// What a failure means, by what the broker has said of it (nats-server, "errors.go").
@@ -217,7 +255,7 @@ impl JobConnection {
             QueueError::NotAllowed
         } else if self.client.connection_state() != State::Connected {
             QueueError::NoBroker(self.report.text())
-        } else if error.contains("no responders") || error.contains("not enabled") {
+        } else if ["no responders", "not enabled", "unavailable"].iter().any(|words| error.contains(words)) {
             QueueError::NoQueues
         } else {
             QueueError::Failed(one_line(error, 200))
@@ -233,7 +271,7 @@ impl FromWorkers {
                 message = self.announcements.next() => {
                     let message = message?;
                     let Some(worker) = subjects::announcer(&message.subject) else { continue };
-                    match decode::<Announcement>(&message.payload) {
+                    match decode::<WorkerAnnouncement>(&message.payload) {
                         Ok(announcement) if announcement.networks.len() > NETWORKS => {
                             tracing::warn!(%worker, "a worker announces more than {NETWORKS} networks; ignored");
                         }
@@ -241,29 +279,44 @@ impl FromWorkers {
                         Err(error) => tracing::warn!(%worker, %error, "the announcement of a worker cannot be read"),
                     }
                 }
-                message = self.busy.next() => {
-                    let Some(reply) = message?.reply else { continue };
-                    return Some(FromWorker::Busy(self.answering(&reply)));
+                question = self.busy.next() => {
+                    let question = question?;
+                    self.say_busy(question).await;
                 }
                 message = self.reports.next() => {
-                    let message = message?;
-                    let (Some(reply), Some(worker)) = (message.reply, subjects::reporter(&message.subject))
-                    else { continue };
-                    // The broker does not check it: a worker could have this command speak to another one.
-                    if !subjects::is_inbox_of_worker(&reply, &worker) {
-                        let subject = one_line(&reply, 200);
-                        tracing::warn!(%worker, %subject, "a worker wants its answer on a subject of another; ignored");
-                        continue;
+                    if let Some(report) = self.read(message?).await {
+                        return Some(FromWorker::Report(report));
                     }
-                    let (report, answering) = (decode(&message.payload), self.answering(&reply));
-                    return Some(FromWorker::Report(ReceivedReport { worker, report, answering }));
                 }
             }
         }
     }
 
-    fn answering(&self, reply: &str) -> Answering {
-        Answering { client: self.client.clone(), subject: reply.to_owned() }
+    async fn read(&self, message: async_nats::Message) -> Option<ReceivedReport> {
+        let reply = message.reply?;
+        let (job, worker) = subjects::reporter(&message.subject)?;
+        // The broker does not check it: a worker could have this command speak to another one.
+        if !subjects::is_inbox_of_worker(&reply, &worker) {
+            let subject = one_line(&reply, 200);
+            tracing::warn!(%worker, %subject, "a worker wants its answer on a subject of another; ignored");
+            return None;
+        }
+        let answering = Answering { client: self.client.clone(), subject: reply.to_string() };
+        if job != self.job {
+            // Its command was killed, and this one has the workers now.
+            answering.answer(&JobAnswer::Drop).await;
+            return None;
+        }
+        Some(ReceivedReport { worker, report: decode(&message.payload), answering })
+    }
+
+    /// Tells another command, or this one's own question, that the workers have a scan to do.
+    async fn say_busy(&self, question: async_nats::Message) {
+        let Some(reply) = question.reply else { return };
+        if decode::<JobName>(&question.payload).is_ok_and(|job| job != self.job) {
+            let answering = Answering { client: self.client.clone(), subject: reply.to_string() };
+            answering.answer(&self.job).await;
+        }
     }
 }
 
@@ -304,8 +357,29 @@ impl WorkerConnection {
         Ok(Self { queues: context(&client), client, worker, report })
     }
 
-    /// Returns why there is no connection, or what the broker refuses, and every change of it; `None`: neither.
-    pub fn trouble(&self) -> tokio::sync::watch::Receiver<Option<String>> {
+    /// Waits until there is another reason why the broker cannot be used, and returns it; `None`: it can be.
+    pub async fn next_trouble(&self, seen: &mut watch::Receiver<Option<String>>) -> Option<String> {
+        // The sender is this connection's own.
+        let _ = seen.changed().await;
+        let said = seen.borrow_and_update().clone()?;
+        let says = |words: &str| said.to_ascii_lowercase().contains(words);
+        Some(match said {
+            _ if says("authorization violation") => {
+                "it does not accept this worker's certificate, which was revoked or is of another hub; enrol the worker \
+                 again at the hub, by portscan hub enrol --worker, and copy its new certificate here"
+                    .to_owned()
+            }
+            _ if says("permissions violation") => format!(
+                "it does not let this worker work as {0}: its certificate is another one's; write that one's name, or copy \
+                 the certificate of {0} here",
+                self.worker
+            ),
+            said => said,
+        })
+    }
+
+    /// What the broker has said so far, for [`next_trouble`](Self::next_trouble).
+    pub fn trouble(&self) -> watch::Receiver<Option<String>> {
         self.report.0.subscribe()
     }
 
@@ -317,8 +391,14 @@ impl WorkerConnection {
         self.client.subscribe(subjects::CALL).await.map_err(|_| BrokerError::Closed)
     }
 
+    /// Waits until the broker has all that was sent.
+    pub async fn flush(&self) {
+        // A broker that is away has no requests of this worker either.
+        let _ = timeout(QUEUE_ANSWER, self.client.flush()).await;
+    }
+
     /// Says that it is there.
-    pub async fn announce(&self, announcement: &Announcement) {
+    pub async fn announce(&self, announcement: &WorkerAnnouncement) {
         if self.client.connection_state() == State::Connected {
             let subject = subjects::announcement(&self.worker);
             // If it is lost, the next one follows soon.

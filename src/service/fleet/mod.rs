@@ -9,6 +9,7 @@ mod site_copy;
 mod tests;
 mod uplink;
 mod worker;
+mod worker_env;
 
 pub use site_copy::{CopyError, SiteCopy};
 pub use uplink::{Uplink, UplinkParts};

@@ -6,19 +6,21 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::{
-    sync::SemaphorePermit,
-    time::{MissedTickBehavior, interval, sleep},
+    sync::{OwnedSemaphorePermit, SemaphorePermit},
+    time::{MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::worker::{NEIGHBOUR, SCANNED, WorkerEnv};
+use super::worker_env::{NEIGHBOUR, SCANNED, WorkerEnv};
 use crate::{
     engine::{Link, Progress, ScanSettings},
     feed,
-    fleet::work::{HostOutcome, JobAnswer, Lease, Pool, Purpose, RENEWAL, ScannedHost, Shard, WorkerReport},
-    model::{Address, HostReport},
+    fleet::work::{
+        HostOutcome, JobAnswer, Lease, Pool, RENEWAL, Shard, ShardHost, ShardPurpose, WorkerReport,
+    },
+    model::{Address, HostReport, Moment},
     net::{
         Links, Solicited, mac_after_scan,
         nats::{ReportFailure, ShardDelivery},
@@ -29,23 +31,29 @@ use crate::{
 /// Between two reports of how far it is.
 const PROGRESS: Duration = Duration::from_secs(2);
 
-/// Between two attempts to renew a lease, or to report.
+/// Between two attempts to report, or to renew in the queue.
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// How long a shard is kept whose command does not answer although the broker does: it may be connecting again.
-const COMMAND_GONE: Duration = Duration::from_secs(60);
+/// How long a worker asks whether it may begin: the command may be connecting again.
+const TO_BEGIN: Duration = Duration::from_secs(20);
 
 /// Why a worker is done with a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Left {
     /// All hosts are reported.
     Finished,
-    /// It is of no use any more, and this is why.
-    Dropped(&'static str),
-    /// Another worker may have it.
+    /// It is finished already, or the scan is over.
+    Over,
+    /// Another worker has it.
+    NotYours,
+    /// The command has not answered for as long as the worker may go on without it.
     Lost,
     /// The worker that has it may be scanning.
     Held,
+    /// There is no command that answers.
+    NoCommand,
+    /// This machine fails, and this is why.
+    Failed(&'static str),
     /// The worker stops.
     Stopped,
 }
@@ -65,50 +73,38 @@ impl ShardScan {
         Self { env, shard, settings, progress: Mutex::default() }
     }
 
-    /// Scans until all is reported, or something ends it.
-    pub(super) async fn run(&self, delivery: &ShardDelivery, stop: &CancellationToken) -> Left {
-        let lease = async {
-            self.keep_lease(delivery).await;
-            Left::Lost
-        };
-        let scanning = async {
+    /// Scans until all is reported, or something ends it. `room` is held until the hosts have asked for room of their own.
+    pub(super) async fn run(
+        &self,
+        delivery: &ShardDelivery,
+        room: OwnedSemaphorePermit,
+        stop: &CancellationToken,
+    ) -> Left {
+        let working = async {
+            let sent = self.now();
             let begun = WorkerReport::Begun(self.shard.id, delivery.delivery);
-            match self.report(begun).await {
-                Ok(finished) => {
-                    let hosts = async {
-                        let ended = self.scan_hosts(&finished).await;
-                        ended.err().unwrap_or(Left::Finished)
-                    };
-                    let progress = self.report_progress();
-                    tokio::select! { left = hosts => left, left = progress => left }
-                }
-                Err(left) => left,
+            let finished = match timeout(TO_BEGIN, self.report(&begun)).await {
+                Ok(Ok(finished)) => finished,
+                Ok(Err(left)) => return left,
+                Err(_) => return Left::NoCommand,
+            };
+            let hosts = async { self.scan_hosts(&finished, room).await.err().unwrap_or(Left::Finished) };
+            tokio::select! {
+                left = self.keep_lease(sent) => left,
+                left = hosts => left,
             }
         };
         // What is dropped here cancels its hosts in the engine.
         tokio::select! {
             biased;
             () = stop.cancelled() => Left::Stopped,
-            left = lease => left,
-            left = scanning => left,
+            left = working => left,
+            () = renew(delivery) => Left::Lost,
         }
     }
 
-    /// Renews the lease; returns once it is lost.
-    async fn keep_lease(&self, delivery: &ShardDelivery) {
-        let now = || self.env.clock.now();
-        let mut lease = Lease::confirmed(now());
-        loop {
-            let sent = now();
-            let is_renewed = delivery.renew().await;
-            if is_renewed {
-                lease.renew(sent);
-            }
-            sleep(if is_renewed { RENEWAL } else { AGAIN }).await;
-            if lease.is_lost(now()) {
-                return;
-            }
-        }
+    fn now(&self) -> Moment {
+        self.env.clock.now()
     }
 
     /// Says that it has stopped. If that is lost, the shard is taken for held a while longer.
@@ -117,26 +113,22 @@ impl ShardScan {
     }
 
     /// Reports until there is an answer; returns the places of finished hosts, or why to stop.
-    async fn report(&self, report: WorkerReport) -> Result<Vec<u16>, Left> {
-        let begun = self.env.clock.now();
+    async fn report(&self, report: &WorkerReport) -> Result<Vec<u16>, Left> {
         loop {
-            match self.env.connection.report(&self.shard.job, &report).await {
+            match self.env.connection.report(&self.shard.job, report).await {
                 Ok(JobAnswer::Continue(finished)) => return Ok(finished),
                 Ok(JobAnswer::Later) => return Err(Left::Held),
-                Ok(JobAnswer::Drop) => {
-                    return Err(Left::Dropped("it is finished, another worker has it, or the scan is over"));
-                }
-                Err(ReportFailure::NoCommand) if self.env.clock.now().since(begun) >= COMMAND_GONE => {
-                    return Err(Left::Dropped("the command that asked for it has ended"));
-                }
-                // The lease ends it where the broker is away.
+                Ok(JobAnswer::NotYours) => return Err(Left::NotYours),
+                Ok(JobAnswer::Drop) => return Err(Left::Over),
+                // The lease ends it.
                 Err(ReportFailure::NoCommand | ReportFailure::Again) => sleep(AGAIN).await,
             }
         }
     }
 
-    /// Says how far it is, until it is told to stop; returns why.
-    async fn report_progress(&self) -> Left {
+    /// Says how far it is, which keeps the lease; returns once that is lost, or the command has it stop.
+    async fn keep_lease(&self, begun: Moment) -> Left {
+        let mut lease = Lease::confirmed(begun);
         let mut due = interval(PROGRESS);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -147,8 +139,16 @@ impl ShardScan {
                 open: sum.open + one.open,
                 probes: sum.probes + one.probes,
             });
-            if let Err(left) = self.report(WorkerReport::Progress(self.shard.id, all)).await {
-                return left;
+            let sent = self.now();
+            let progress = WorkerReport::Progress(self.shard.id, all);
+            // Looked at also while the answer is waited for.
+            match timeout(AGAIN, self.report(&progress)).await {
+                Ok(Ok(_)) => lease.renew(sent),
+                Ok(Err(left)) => return left,
+                Err(_) => {}
+            }
+            if lease.is_lost(self.now()) {
+                return Left::Lost;
             }
         }
     }
@@ -158,20 +158,23 @@ impl ShardScan {
     }
 
     /// Scans and reports all hosts but those at these places.
-    async fn scan_hosts(&self, finished: &[u16]) -> Result<(), Left> {
-        let links =
-            (self.env.links)().map_err(|_| Left::Dropped("this machine's networks cannot be read"))?;
+    async fn scan_hosts(&self, finished: &[u16], room: OwnedSemaphorePermit) -> Result<(), Left> {
+        let links = (self.env.links)().map_err(|_| Left::Failed("this machine's networks cannot be read"))?;
         let exclusions = Exclusions::of(Arc::clone(&self.env.config.borrow()));
         let places = (0..).zip(&self.shard.hosts).filter(|(place, _)| !finished.contains(place));
-        let mut hosts: FuturesUnordered<_> = places
+        let mut hosts: FuturesUnordered<BoxFuture<'_, Result<(), Left>>> = places
             .map(|(place, address)| {
                 let (links, exclusions) = (&links, &exclusions);
-                async move {
+                let scanned = async move {
                     let outcome = self.scan_host(place, address, links, exclusions).await?;
-                    self.report(WorkerReport::Host(self.shard.id, place, Box::new(outcome))).await
-                }
+                    let report = WorkerReport::Host(self.shard.id, place, Box::new(outcome));
+                    self.report(&report).await.map(drop)
+                };
+                scanned.boxed()
             })
             .collect();
+        // The last that is polled: by then the hosts stand in line before the next shard.
+        hosts.push(async move { Ok(drop(room)) }.boxed());
         while let Some(ended) = hosts.next().await {
             ended?;
         }
@@ -191,7 +194,7 @@ impl ShardScan {
         let link = links.link_of(address);
         let _room = self.room(link).await;
         let excluded = || HostOutcome::Refused("the worker's configuration excludes it".to_owned());
-        let down = |report| HostOutcome::Scanned(ScannedHost::new(report, None, &self.settings.ports));
+        let down = |report| HostOutcome::Scanned(ShardHost::new(report, None, &self.settings.ports));
         match exclusions.first(address, links) {
             FirstStep::Probe => {}
             FirstStep::LeaveOut => return Ok(excluded()),
@@ -217,9 +220,9 @@ impl ShardScan {
             }
         };
         self.board().remove(&place);
-        let report = report.ok_or(Left::Stopped)?;
+        let report = report.ok_or(Left::Failed("the scanner has stopped"))?;
         let mac = mac_after_scan(&report, links);
-        Ok(HostOutcome::Scanned(ScannedHost::new(report, mac, &self.settings.ports)))
+        Ok(HostOutcome::Scanned(ShardHost::new(report, mac, &self.settings.ports)))
     }
 
     /// Why the worker does not scan an address, whatever the hub says.
@@ -237,11 +240,19 @@ impl ShardScan {
 
     async fn room(&self, link: Link) -> Option<SemaphorePermit<'_>> {
         let takes = match (self.shard.purpose, link) {
-            (Purpose::Scan, _) => SCANNED,
-            (Purpose::Discovery, Link::OnLink) => NEIGHBOUR,
-            (Purpose::Discovery, Link::Local | Link::Routed) => 1,
+            (ShardPurpose::Scan, _) => SCANNED,
+            (ShardPurpose::Discovery, Link::OnLink) => NEIGHBOUR,
+            (ShardPurpose::Discovery, Link::Local | Link::Routed) => 1,
         };
         // The semaphore is never closed.
         self.env.room.acquire_many(takes).await.ok()
+    }
+}
+
+/// Keeps the queue from handing the shard out again, for ever. It proves nothing but that the broker is there.
+async fn renew(delivery: &ShardDelivery) {
+    loop {
+        let is_renewed = delivery.renew().await;
+        sleep(if is_renewed { RENEWAL } else { AGAIN }).await;
     }
 }

@@ -4,17 +4,20 @@ use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
     task::JoinSet,
-    time::{Instant, MissedTickBehavior, interval, sleep},
+    time::{MissedTickBehavior, interval, sleep},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::shard_scan::{Left, ShardScan};
+use super::{
+    shard_scan::{Left, ShardScan},
+    worker_env::{ROOM, SCANNED, WorkerEnv},
+};
 use crate::{
     clock::Clock,
     config::Config,
-    fleet::work::{Announcement, Pool},
+    fleet::work::{Pool, WorkerAnnouncement},
     net::{
         Links,
         nats::{BrokerError, ShardDelivery, WorkerConnection},
@@ -31,19 +34,8 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// How long a shard is left that another worker may have.
 const HELD_ELSEWHERE: Duration = Duration::from_secs(10);
 
-/// How long a shard that this worker cannot read is left for one of another version.
-const UNREADABLE: Duration = Duration::from_secs(30);
-
-/// What a worker has in progress at most, in hosts of which it is only asked whether they are there. Behind a router each
-/// of them gets eight probes within some 16 s, so these are 500 a second, as many as a search for devices sends.
-const ROOM: u32 = 1024;
-
-/// What a host takes of it that is a neighbour: 128 at once. The kernel's table of neighbours has 1,024 entries for the whole
-/// machine, also for addresses without a host, and clears it from 512 on (`gc_thresh2` and 3 of arp(7)).
-pub(super) const NEIGHBOUR: u32 = ROOM / 128;
-
-/// What a host takes of it of which all ports are scanned: 16 at once, as in a scan without workers.
-pub(super) const SCANNED: u32 = ROOM / 16;
+/// How long a shard is left that this worker cannot read or scan, or of which the command does not answer.
+const LATER: Duration = Duration::from_secs(30);
 
 /// What a worker needs.
 pub struct WorkerParts {
@@ -61,25 +53,13 @@ pub struct WorkerParts {
     pub links: fn() -> io::Result<Links>,
 }
 
-/// What all shards of a worker share.
-#[derive(Clone)]
-pub(super) struct WorkerEnv {
-    pub(super) connection: WorkerConnection,
-    pub(super) scanner: Scanner,
-    pub(super) config: watch::Receiver<Arc<Config>>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) links: fn() -> io::Result<Links>,
-    pub(super) networks: Arc<BTreeSet<Pool>>,
-    pub(super) room: Arc<Semaphore>,
-}
-
 /// Works until it is stopped; then gives its shards back.
 ///
 /// # Errors
 /// The connection is closed for good.
 pub async fn work(parts: WorkerParts, stop: CancellationToken) -> Result<(), BrokerError> {
     let WorkerParts { networks, connection, scanner, config, clock, links } = parts;
-    let announcement = Announcement {
+    let announcement = WorkerAnnouncement {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         networks: networks.iter().copied().collect(),
     };
@@ -94,9 +74,12 @@ pub async fn work(parts: WorkerParts, stop: CancellationToken) -> Result<(), Bro
     };
     let mut calls = connection.calls().await?;
     let mut tasks = JoinSet::new();
+    let leave = CancellationToken::new();
+    let (pulling, mut pulls) = mpsc::channel(1);
     for pool in env.networks.iter().copied() {
-        tasks.spawn(take_shards(env.clone(), pool, stop.clone()));
+        tasks.spawn(take_shards(env.clone(), pool, pulling.clone(), (stop.clone(), leave.clone())));
     }
+    drop(pulling);
     let mut due = interval(ANNOUNCEMENTS);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -110,61 +93,81 @@ pub async fn work(parts: WorkerParts, stop: CancellationToken) -> Result<(), Bro
             () = stop.cancelled() => break,
         }
     }
+    // What is given back while the queue still has a request of this worker's would be handed to it again.
+    let _ = pulls.recv().await;
+    connection.flush().await;
+    leave.cancel();
     while tasks.join_next().await.is_some() {}
     Ok(())
 }
 
-/// Takes shards from a pool's queue, as soon as there is room for a host of one.
-async fn take_shards(env: WorkerEnv, pool: Pool, stop: CancellationToken) {
+/// Takes shards from a pool's queue, as soon as there is room for a host of one. It holds `pulling` while it may be handed
+/// one; its shards end by themselves, or when `leave` is cancelled.
+async fn take_shards(
+    env: WorkerEnv,
+    pool: Pool,
+    pulling: mpsc::Sender<()>,
+    (stop, leave): (CancellationToken, CancellationToken),
+) {
     let mut shards = JoinSet::new();
-    while !stop.is_cancelled() {
-        let has_room = async {
-            // Only waited for: the hosts of the shard take it.
-            drop(env.room.acquire_many(SCANNED).await);
-        };
-        if stop.run_until_cancelled(has_room).await.is_none() {
-            break;
-        }
+    loop {
+        let room = Arc::clone(&env.room).acquire_many_owned(SCANNED);
+        // The semaphore is never closed.
+        let Some(Ok(room)) = stop.run_until_cancelled(room).await else { break };
         while shards.try_join_next().is_some() {}
-        let asked = Instant::now();
-        match stop.run_until_cancelled(env.connection.next_shard(&pool)).await.flatten() {
-            Some(delivery) => {
-                shards.spawn(work_on(env.clone(), delivery, stop.clone()));
-                // Its hosts take their room before the next one is asked for.
-                tokio::task::yield_now().await;
+        let asked = env.clock.now();
+        match stop.run_until_cancelled(env.connection.next_shard(&pool)).await {
+            None => break,
+            Some(Some(delivery)) => {
+                shards.spawn(work_on(env.clone(), delivery, room, leave.clone()));
             }
             // An empty queue was waited for.
-            None if asked.elapsed() >= PAUSE => {}
-            None => drop(stop.run_until_cancelled(sleep(PAUSE)).await),
+            Some(None) if env.clock.now().since(asked) >= PAUSE => {}
+            Some(None) => {
+                drop(room);
+                let _ = stop.run_until_cancelled(sleep(PAUSE)).await;
+            }
         }
     }
+    drop(pulling);
     while shards.join_next().await.is_some() {}
 }
 
-async fn work_on(env: WorkerEnv, delivery: ShardDelivery, stop: CancellationToken) {
+async fn work_on(
+    env: WorkerEnv,
+    delivery: ShardDelivery,
+    room: OwnedSemaphorePermit,
+    leave: CancellationToken,
+) {
     let shard = match &delivery.shard {
         Ok(shard) => shard.clone(),
         Err(error) => {
             tracing::warn!(%error, "a part of a scan cannot be read; upgrade the worker and the hub to the same version");
-            delivery.give_back(Some(UNREADABLE)).await;
+            delivery.give_back(Some(LATER)).await;
             return;
         }
     };
     let (job, number) = (shard.job, shard.id.number);
     let scan = ShardScan::new(env, shard);
-    match scan.run(&delivery, &stop).await {
-        Left::Finished => {
+    match scan.run(&delivery, room, &leave).await {
+        Left::Finished | Left::Over => {
             tracing::debug!(%job, number, "a part of a scan is finished");
             delivery.finish().await;
         }
-        Left::Dropped(reason) => {
-            tracing::info!(%job, number, reason, "left a part of a scan");
-            delivery.finish().await;
-        }
+        Left::NotYours => tracing::info!(%job, number, "left a part of a scan: another worker has it"),
         Left::Lost => {
             tracing::warn!(%job, number, "left a part of a scan: its lease was not renewed, so another worker takes it");
         }
         Left::Held => delivery.give_back(Some(HELD_ELSEWHERE)).await,
+        Left::NoCommand => {
+            tracing::debug!(%job, number, "the command that asked for a part of a scan does not answer");
+            delivery.give_back(Some(LATER)).await;
+        }
+        Left::Failed(reason) => {
+            tracing::error!(%job, number, reason, "cannot scan a part of a scan; leaving it to another worker");
+            scan.leave().await;
+            delivery.give_back(Some(LATER)).await;
+        }
         Left::Stopped => {
             scan.leave().await;
             delivery.give_back(None).await;
