@@ -219,7 +219,11 @@ impl Appliance {
 
     /// Reads an answer in JSON.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApplianceError> {
-        Ok(serde_json::from_slice(&self.request(Method::GET, path, None::<&()>).await?)?)
+        let text = self.request(Method::GET, path, None::<&()>).await?;
+        serde_json::from_slice(&text).map_err(|error| {
+            let rows: Vec<serde_json::Value> = serde_json::from_slice(&text).unwrap_or_default();
+            not_rows(&rows)(error)
+        })
     }
 
     /// Sends a command; the answer may be empty.
@@ -317,6 +321,14 @@ fn refused_with(status: StatusCode, body: &[u8]) -> ApplianceError {
     ApplianceError::Refused(error.map_or_else(|| format!("the answer is {status}"), sanitize_for_terminal))
 }
 
+/// Why rows are not those of an appliance: an element of a hub's list may say that a site's copy cannot be read.
+pub(super) fn not_rows(
+    rows: &[serde_json::Value],
+) -> impl FnOnce(serde_json::Error) -> ApplianceError + use<> {
+    let told = rows.iter().find_map(|row| row.get("error")?.as_str()).map(sanitize_for_terminal);
+    |error| told.map_or(ApplianceError::Foreign(error), ApplianceError::Refused)
+}
+
 /// The characters that are escaped in a segment of a path or a value of a query: all except the unreserved ones of RFC
 /// 3986, 2.3, and `:` and `,`, which MACs and lists of ports contain.
 const RESERVED: &AsciiSet =
@@ -346,6 +358,14 @@ pub(super) fn url_of(listen: &[SocketAddr]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_row_in_place_of_a_sites_says_why_there_are_none() {
+        let foreign = || serde_json::from_str::<u8>("{}").unwrap_err();
+        let rows = [serde_json::json!({ "site": "attic", "error": "the copy of attic cannot be read" })];
+        assert_eq!(not_rows(&rows)(foreign()).to_string(), "the copy of attic cannot be read");
+        assert!(matches!(not_rows(&[])(foreign()), ApplianceError::Foreign(_)));
+    }
 
     #[test]
     fn the_request_goes_to_the_address_on_which_the_appliance_listens() {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     CliError, CommandEnv, DONE, FAILED, Terminal,
-    appliance::{Appliance, ApplianceArgs, ApplianceError, ApplianceInfo, DatabaseUse},
+    appliance::{Appliance, ApplianceArgs, ApplianceInfo, DatabaseUse, not_rows},
     found::sanitize_for_terminal,
     table,
 };
@@ -106,6 +106,7 @@ fn print(
     two_scans: bool,
     terminal: &mut Terminal<'_>,
 ) -> Result<(), CliError> {
+    let foreign = not_rows(&found);
     let rows = found.into_iter().map(|mut row| {
         // A scan's row has both sides in portmantool's later keys as well as the expected state.
         if let Some(row) = row.as_object_mut().filter(|row| row.contains_key("expected_state")) {
@@ -114,7 +115,7 @@ fn print(
         }
         serde_json::from_value(row)
     });
-    let rows = rows.collect::<Result<Vec<Row>, _>>().map_err(ApplianceError::Foreign)?;
+    let rows = rows.collect::<Result<Vec<Row>, _>>().map_err(foreign)?;
     let header = match two_scans {
         true => ["ADDRESS", "PORT", "ID1", "ID2", ""],
         false => ["ADDRESS", "PORT", "EXPECTED", "ACTUAL", "COMMENT"],

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{
     CliError, CommandEnv, DONE, Terminal,
-    appliance::{Appliance, ApplianceArgs, ApplianceError, DatabaseUse, percent_encode},
+    appliance::{Appliance, ApplianceArgs, DatabaseUse, not_rows, percent_encode},
     columns::{self, Column},
     devices::{DeviceRow, LEGEND, date_and_time},
     found::sanitize_for_terminal,
@@ -57,8 +57,9 @@ pub(super) async fn hosts(
             writeln!(terminal.out)?;
         }
         false => {
+            let foreign = not_rows(&hosts);
             let hosts = hosts.into_iter().map(serde_json::from_value).collect::<Result<Vec<DeviceRow>, _>>();
-            let hosts = hosts.map_err(ApplianceError::Foreign)?;
+            let hosts = hosts.map_err(foreign)?;
             let now = world.clock.wall().to_zoned(TimeZone::system());
             print(terminal.out, &hosts, &now, terminal.width)?;
             if verbose > 0 {

@@ -71,10 +71,22 @@ pub(super) fn record_event(connection: &Connection, event: &NewEvent<'_>) -> Res
     Ok(())
 }
 
+/// What [`event`] reads.
+const EVENTS: &str =
+    "SELECT id, at, scan, device, address, kind, protocol, ports, was, alert, becomes FROM changes";
+
+/// Reads the event with this id, if there is one: whether a row can be read depends on several of its columns.
+pub(super) fn check(connection: &Connection, id: i64) -> Result<()> {
+    let mut statement = connection.prepare_cached(&format!("{EVENTS} WHERE id = ?1"))?;
+    let mut rows = statement.query([id])?;
+    rows.next()?.map_or(Ok(()), |row| event(row).map(drop))
+}
+
 fn read(connection: &Connection, filter: &ChangeFilter) -> Result<Page<ChangeEvent>> {
-    let sql = "SELECT id, at, scan, device, address, kind, protocol, ports, was, alert, becomes FROM changes
-               WHERE id > ?1 AND (?2 IS NULL OR at >= ?2) AND (?3 IS NULL OR device = ?3) ORDER BY id LIMIT ?4";
-    let mut statement = connection.prepare_cached(sql)?;
+    let sql = format!(
+        "{EVENTS} WHERE id > ?1 AND (?2 IS NULL OR at >= ?2) AND (?3 IS NULL OR device = ?3) ORDER BY id LIMIT ?4"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
     let since = filter.since.map(Timestamp::as_millisecond);
     let device = filter.device.as_ref().map(ToString::to_string);
     let mut rows = statement.query(params![filter.after, since, device, PAGE])?;

@@ -37,6 +37,8 @@ pub(super) struct FleetTable {
     pub(super) name: &'static str,
     pub(super) key: Vec<String>,
     pub(super) rest: Vec<String>,
+    /// The types of the key's columns, then of the others.
+    pub(super) types: Vec<String>,
 }
 
 /// All tables, as this database has them.
@@ -45,17 +47,17 @@ pub(super) fn fleet_tables(connection: &Connection) -> Result<Vec<FleetTable>> {
 }
 
 fn table(connection: &Connection, code: u8, name: &'static str) -> Result<FleetTable> {
-    let mut columns = connection.prepare_cached("SELECT name, pk FROM pragma_table_info(?1) ORDER BY cid")?;
-    let columns = columns.query_map([name], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
-    let (mut key, mut rest) = (Vec::new(), Vec::new());
-    for column in columns {
-        match column? {
-            (name, 0) => rest.push(name),
-            (name, place) => key.push((place, name)),
-        }
+    // The columns of the key first, in its order.
+    let sql = "SELECT name, type, pk > 0 FROM pragma_table_info(?1) ORDER BY pk = 0, pk, cid";
+    let mut columns = connection.prepare_cached(sql)?;
+    let mut columns = columns.query([name])?;
+    let mut table = FleetTable { code, name, key: Vec::new(), rest: Vec::new(), types: Vec::new() };
+    while let Some(column) = columns.next()? {
+        let names = if column.get(2)? { &mut table.key } else { &mut table.rest };
+        names.push(column.get(0)?);
+        table.types.push(column.get(1)?);
     }
-    key.sort_unstable();
-    Ok(FleetTable { code, name, key: key.into_iter().map(|(_, name)| name).collect(), rest })
+    Ok(table)
 }
 
 impl FleetTable {

@@ -96,6 +96,11 @@ pub(super) fn decode_device(
     Ok((body.device(), Evidence { method, text: body.evidence, time }))
 }
 
+/// Whether a body can be read.
+pub(super) fn check(body: &str) -> Result<()> {
+    Body::decode(body).map(drop)
+}
+
 impl Body {
     fn of_device(found: &DeviceIdentification, evidence: &Evidence) -> Self {
         let DeviceIdentification { device_type, maker, model } = found.clone();

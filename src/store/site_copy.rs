@@ -6,6 +6,7 @@
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
 use super::{
+    copied_values,
     error::{Result, StoreError},
     fleet_tables::{FleetTable, fleet_tables},
     handle::Store,
@@ -25,6 +26,8 @@ pub enum Applied {
     NotNext(SuccessionVerdict),
     /// Its rows are none of this schema; nothing is changed.
     Malformed(String),
+    /// A value in it could not be read again; nothing is changed.
+    Unreadable(String),
     /// The copy has reached its largest size; nothing is changed.
     TooLarge,
 }
@@ -101,6 +104,7 @@ fn apply(connection: &mut Connection, batch: &Batch, pass: Pass) -> Result<Appli
             Err(StoreError::Sqlite(error)) if is_of_the_row(&error) => {
                 return Ok(Applied::Malformed(format!("table {}: {error}", table.name)));
             }
+            Err(StoreError::Damaged(reason)) => return Ok(Applied::Unreadable(reason)),
             written => written?,
         }
     }
@@ -127,6 +131,7 @@ fn write(connection: &Connection, table: &FleetTable, row: &ChangedRow) -> Resul
         connection.prepare_cached(&sql)?.execute(params_from_iter(&row.key))?;
         return Ok(());
     };
+    copied_values::check(table, row)?;
     let columns: Vec<&str> = table.key.iter().chain(&table.rest).map(String::as_str).collect();
     let places: Vec<String> = (1..=columns.len()).map(|place| format!("?{place}")).collect();
     // REPLACE also drops a row with the same MAC or digest and another key: at the site that row is changed or gone, too,
@@ -138,5 +143,8 @@ fn write(connection: &Connection, table: &FleetTable, row: &ChangedRow) -> Resul
         places.join(", ")
     );
     connection.prepare_cached(&sql)?.execute(params_from_iter(row.key.iter().chain(rest)))?;
+    if table.name == "changes" {
+        copied_values::check_change(connection, connection.last_insert_rowid())?;
+    }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! The lists of all sites as one: one site after the other, in the order of their names, each element with its `site`.
 //!
+//! A site whose copy cannot be read has one element with an `error` in place of those that are missing.
+//!
 //! They are not merged by time: for that, every site's list would have to be open at once, and a slow client would hold
 //! a position in the databases of all of them.
 
@@ -18,7 +20,7 @@ use hyper::{
     header::{self, HeaderMap, HeaderValue},
     http::Extensions,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Hub, HubSite, read::Read, selection::SiteSelection, splice::Splice};
 use crate::{
@@ -45,6 +47,7 @@ pub(super) async fn list(State(hub): State<Hub>, request: Request) -> Result<Res
             "the ids of changes are each site's own: `since` is a time, or name the site of the id by ?site=NAME",
         ));
     }
+    let is_of_one = selection.sites.len() == 1;
     let parts = request.into_parts().0;
     let mut joined = Joined {
         target: selection.target(&path),
@@ -55,15 +58,16 @@ pub(super) async fn list(State(hub): State<Hub>, request: Request) -> Result<Res
         has_opened: false,
         has_elements: false,
         has_ended: false,
+        is_of_one,
     };
     let first = match joined.piece().await {
         Ok(piece) => piece.unwrap_or_default(),
         Err(Broken::Refused(answer)) => return Ok(answer),
-        Err(Broken::Site(error)) => return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error)),
+        Err(Broken::Site(_, error)) => return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error)),
     };
     let rest = stream::try_unfold(joined, async |mut joined| match joined.piece().await {
         Ok(piece) => Ok(piece.map(|piece| (piece, joined))),
-        Err(Broken::Site(error)) => {
+        Err(Broken::Site(_, error)) => {
             tracing::warn!(error, "failed to continue a list of all sites; its client gets a truncated one");
             Err(io::Error::other(error))
         }
@@ -78,7 +82,7 @@ enum Broken {
     /// The request itself is wrong, by this answer.
     Refused(Response),
     /// A site's copy cannot be read, as this sentence says.
-    Site(String),
+    Site(SiteName, String),
 }
 
 /// The lists, as far as they are written.
@@ -91,6 +95,8 @@ struct Joined {
     has_opened: bool,
     has_elements: bool,
     has_ended: bool,
+    /// Whether there is one site alone: if its copy cannot be read, there is nothing to answer.
+    is_of_one: bool,
 }
 
 impl Joined {
@@ -104,14 +110,40 @@ impl Joined {
             text.push(b'[');
         }
         while text.len() < PIECE {
-            if self.current.is_none() && !self.open_next().await? {
-                text.extend_from_slice(b"]\n");
-                self.has_ended = true;
-                break;
+            let read = match self.current {
+                Some(_) => self.read(&mut text).await,
+                None => match self.open_next().await {
+                    Ok(false) => {
+                        text.extend_from_slice(b"]\n");
+                        self.has_ended = true;
+                        break;
+                    }
+                    opened => opened.map(|_| ()),
+                },
+            };
+            match read {
+                Err(Broken::Site(name, error)) if self.may_leave_out() => {
+                    tracing::warn!(error, "a list of all sites goes on without a site");
+                    self.write_unreadable(&name, &error, &mut text);
+                }
+                read => read?,
             }
-            self.read(&mut text).await?;
         }
         Ok(Some(text.into()))
+    }
+
+    /// Whether the list can go on with the next site: not within an element.
+    fn may_leave_out(&self) -> bool {
+        !self.is_of_one && self.current.as_ref().is_none_or(|(_, splice, _)| splice.is_between())
+    }
+
+    /// Writes an element in place of those that a site still has: a list never lacks a site silently.
+    fn write_unreadable(&mut self, site: &SiteName, error: &str, text: &mut Vec<u8>) {
+        self.current = None;
+        if std::mem::replace(&mut self.has_elements, true) {
+            text.push(b',');
+        }
+        text.extend_from_slice(json!({ "site": site, "error": error }).to_string().as_bytes());
     }
 
     /// Asks the next site; returns whether there is one.
@@ -154,7 +186,5 @@ impl Joined {
 }
 
 fn broken(site: &SiteName, why: &dyn std::fmt::Display) -> Broken {
-    Broken::Site(format!(
-        "the hub's copy of the site {site} cannot be read: {why}; the others are there by ?site=NAME"
-    ))
+    Broken::Site(site.clone(), format!("the hub's copy of the site {site} cannot be read: {why}"))
 }

@@ -107,6 +107,11 @@ impl Splice {
         Ok(())
     }
 
+    /// Whether nothing is begun that is not written whole.
+    pub(super) fn is_between(&self) -> bool {
+        matches!(self.place, Place::Start | Place::Between | Place::End)
+    }
+
     /// Called after the last piece.
     ///
     /// # Errors

@@ -55,19 +55,19 @@ impl ForwardRequest for Recorder {
 }
 
 /// A site: its store stands for the hub's copy.
-struct TestSite {
-    store: Store,
+pub(super) struct TestSite {
+    pub(super) store: Store,
     recorder: Arc<Recorder>,
     status: watch::Sender<SiteStatus>,
     _threads: WriterThread,
-    _dir: tempfile::TempDir,
+    pub(super) dir: tempfile::TempDir,
 }
 
-struct TestHub {
-    served: Served,
+pub(super) struct TestHub {
+    pub(super) served: Served,
     token: Token,
     sites: watch::Sender<Arc<BTreeMap<SiteName, HubSite>>>,
-    house: TestSite,
+    pub(super) house: TestSite,
     shop: TestSite,
 }
 
@@ -97,11 +97,11 @@ fn site() -> (TestSite, HubSite) {
     let (status, seen) = watch::channel(SiteStatus::default());
     let hub_site =
         HubSite { status: seen, router: router(parts), store: store.clone(), forward: recorder.clone() };
-    (TestSite { store, recorder, status, _threads: threads, _dir: dir }, hub_site)
+    (TestSite { store, recorder, status, _threads: threads, dir }, hub_site)
 }
 
 /// A hub with two sites in which the same addresses and one device are known.
-async fn hub() -> TestHub {
+pub(super) async fn hub() -> TestHub {
     let ((house, of_house), (shop, of_shop)) = (site(), site());
     for (site, mac, open) in
         [(&house, TRAVELLER, &[22, 80][..]), (&house, AT_HOME, &[443]), (&shop, TRAVELLER, &[8080])]
@@ -366,13 +366,21 @@ async fn a_site_that_cannot_be_read_is_never_left_out_silently() {
         Router::new().fallback(async || (StatusCode::SERVICE_UNAVAILABLE, "{\"error\":\"the disk fails\"}"))
     };
     hub.add("attic", fails());
-    let answer = hub.served.get("/v1/hosts").await;
-    let error = answer.error();
-    assert_eq!(answer.status, 503);
+    let hosts = hub.rows("/v1/hosts").await;
+    assert_eq!(each(&hosts, "site"), ["attic", "house", "house", "shop-2"]);
+    let error = hosts[0]["error"].as_str().unwrap();
     assert!(error.contains("attic") && error.contains("the disk fails"), "{error}");
+    let alone = hub.served.get("/v1/hosts?site=attic").await;
+    assert_eq!((alone.status, alone.error().contains("the disk fails")), (503, true), "{alone:?}");
     assert_eq!(hub.rows("/v1/hosts?site=house").await.len(), 2);
-    // A list that ends too early, after more than the first piece has been sent.
-    let rows = format!("[{}", "{\"id\":1},".repeat(5000));
+    // A list that ends too early, after more than the first piece has been sent: between two elements, and within one.
+    let begun = "{\"id\":1},".repeat(5000);
+    let rows = format!("[{begun}");
+    hub.add("attic", Router::new().fallback(async move || rows.clone()));
+    let hosts = hub.rows("/v1/hosts").await;
+    assert_eq!(hosts.len(), 5000 + 1 + 3);
+    assert_eq!(hosts.iter().position(|host| host["error"].is_string()), Some(5000));
+    let rows = format!("[{begun}{{");
     hub.add("attic", Router::new().fallback(async move || rows.clone()));
     let mut stream = hub.served.connect().await;
     stream

@@ -5,6 +5,7 @@ mod authority;
 mod bounds;
 mod dashboard;
 mod expected;
+mod hostile_rows;
 mod hub;
 mod identified;
 mod import;

@@ -248,6 +248,12 @@ impl SiteCopy {
                 "a batch of {} is none of this version's schema ({reason}); upgrade portscan at both ends",
                 self.name
             )),
+            Ok(Applied::Unreadable(reason)) => HubAnswer::Refused(format!(
+                "a value in a batch of {0} cannot be read ({reason}), so nothing of the batch is stored. If portscan is \
+                 the same at both ends, the database of {0} is damaged: restore a backup there, then run at the hub: \
+                 portscan hub adopt {0}",
+                self.name
+            )),
             Ok(Applied::TooLarge) => {
                 HubAnswer::Later("the copy has reached its largest size, 2 GiB".to_owned())
             }

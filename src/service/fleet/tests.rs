@@ -398,3 +398,24 @@ async fn what_a_hub_knows_of_a_site_outlives_a_restart() {
     assert_eq!(copy.config().borrow().ignore.len(), 1);
     assert_ne!(super::copied_context::read(&dir.path().join("a")), CopiedContext::default());
 }
+
+#[tokio::test]
+async fn a_batch_with_a_value_that_cannot_be_read_is_refused_and_changes_nothing() {
+    let pair = Pair::new();
+    pair.store.record_sightings(vec![device(1, true)], Vec::new()).await.unwrap();
+    pair.sync().await.unwrap();
+    let path = pair.dir.path().join("site").join(store::FILE_NAME);
+    let spoil = |at: i64| Connection::open(&path).unwrap().execute("UPDATE devices SET first_seen = ?1", [at]).unwrap();
+    spoil(i64::MAX);
+    let refused = pair.sync().await.unwrap_err().to_string();
+    assert!(refused.contains("devices.first_seen") && refused.contains("hub adopt house-3"), "{refused}");
+    let status = pair.link.copy.status();
+    assert_eq!(status.borrow().state, SiteState::Refused);
+    assert!(status.borrow().refusal.as_ref().is_some_and(|why| why.contains("devices.first_seen")));
+    assert_eq!(pair.link.copy.store().hosts(0, 10).await.unwrap().rows.len(), 1, "it is as it was");
+
+    spoil(1_700_000_000_000);
+    pair.sync().await.unwrap();
+    pair.assert_equal().await;
+    assert_eq!((status.borrow().state, status.borrow().refusal.clone()), (SiteState::Current, None));
+}
