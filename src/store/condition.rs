@@ -15,6 +15,7 @@ use super::{
     error::StoreError,
     health::{StoreHealth, diagnose},
 };
+use crate::{data_dir::parent, fleet::SiteName};
 
 /// A message to the check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub(super) enum CheckSignal {
 #[derive(Debug)]
 pub(super) struct Condition {
     path: PathBuf,
+    /// The site of which the database is a hub's copy; `None`: it is an appliance's own.
+    copy_of: Option<SiteName>,
     /// The open file; `None` if it could not be identified.
     file: Option<FileId>,
     faults: Mutex<Faults>,
@@ -51,10 +54,28 @@ impl Condition {
         let (published, _) = watch::channel(StoreHealth::Ok);
         Self {
             path: path.to_owned(),
+            copy_of: None,
             file: FileId::of(path).ok(),
             faults: Mutex::default(),
             published,
             check,
+        }
+    }
+
+    /// The same for a hub's copy of this site.
+    pub(super) fn of_copy(self, copy_of: Option<SiteName>) -> Self {
+        Self { copy_of, ..self }
+    }
+
+    /// The error of a query in the words for whom it concerns: where a copy is damaged, no backup is to be restored.
+    pub(super) fn explain(&self, error: StoreError) -> StoreError {
+        match (&self.copy_of, self.damage(&error)) {
+            (Some(site), Some(reason)) => StoreError::DamagedCopy {
+                site: site.clone(),
+                reason,
+                directory: parent(&self.path).to_owned(),
+            },
+            _ => error,
         }
     }
 
@@ -116,9 +137,14 @@ impl Condition {
             if *published == health {
                 return false;
             }
-            match &health {
-                StoreHealth::Ok => tracing::info!("the database can be written again"),
-                unwell => tracing::warn!(reason = %unwell, "the database needs attention; scanning waits"),
+            match (&self.copy_of, &health) {
+                (None, StoreHealth::Ok) => tracing::info!("the database can be written again"),
+                (None, unwell) => tracing::warn!(reason = %unwell, "the database needs attention; scanning waits"),
+                (Some(site), StoreHealth::Ok) => tracing::info!(%site, "the copy of a site can be written again"),
+                (Some(site), unwell) => {
+                    let reason = unwell.of_copy(parent(&self.path));
+                    tracing::warn!(%site, %reason, "the copy of a site needs attention; the others are served");
+                }
             }
             *published = health;
             true
@@ -191,6 +217,22 @@ mod tests {
         );
         condition.note_checked(None);
         assert_eq!(published(), StoreHealth::Ok);
+    }
+
+    #[test]
+    fn the_log_names_the_site_of_a_copy_and_no_backup() {
+        let (check, _signals) = mpsc::sync_channel(1);
+        let path = Path::new("/nowhere/sites/house-3/portscan.db");
+        let condition = Condition::new(path, check).of_copy("house-3".parse().ok());
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let writer = Mutex::new(log.reopen().unwrap());
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(writer).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            condition.note_failed_read(&StoreError::Damaged("no address".to_owned()));
+        });
+        let line = fs::read_to_string(log.path()).unwrap();
+        assert!(line.contains("site=house-3") && line.contains("remove /nowhere/sites/house-3"), "{line}");
+        assert!(line.contains("no address") && !line.contains("backup"), "{line}");
     }
 
     #[test]

@@ -4,9 +4,9 @@ use std::{io, path::PathBuf};
 
 use rusqlite::ErrorCode;
 
-use super::health::StoreHealth;
+use super::{copy_remedy::copy_remedy, health::StoreHealth};
 use crate::data_dir::Obstacle;
-use crate::model::ScanId;
+use crate::{fleet::SiteName, model::ScanId};
 
 /// The store's `Result`.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
@@ -144,6 +144,16 @@ pub enum StoreError {
     /// A stored value cannot be parsed.
     #[error("the database is damaged: {0}; restore a backup")]
     Damaged(String),
+    /// A hub's copy of a site's database cannot be read.
+    #[error("the hub's copy of the site {site} is damaged: {reason}. {}", copy_remedy(directory))]
+    DamagedCopy {
+        /// The site.
+        site: SiteName,
+        /// What cannot be read.
+        reason: String,
+        /// The directory of the copy.
+        directory: PathBuf,
+    },
     /// There is no such scan.
     #[error("there is no scan {}", .0.0)]
     UnknownScan(ScanId),
@@ -167,6 +177,15 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// What is wrong with a hub's copy that cannot be opened, without a remedy that is meant for an appliance.
+    pub fn of_copy(&self) -> String {
+        match self {
+            Self::Open { path, source } => format!("cannot open {}: {source}", path.display()),
+            Self::Damaged(reason) => reason.clone(),
+            error => error.to_string(),
+        }
+    }
+
     /// The transient fault that keeps the store from writing, if that is the only fault.
     pub(super) fn passing(&self) -> Option<StoreHealth> {
         match self {

@@ -165,7 +165,11 @@ impl Store {
             // The caller may have gone, as an HTTP client does that hangs up.
             if !done.is_closed() {
                 let found = query(connection);
-                let _ = done.send(found.inspect_err(|error| condition.note_failed_read(error)));
+                let noted = found.map_err(|error| {
+                    condition.note_failed_read(&error);
+                    condition.explain(error)
+                });
+                let _ = done.send(noted);
             }
         });
         (reader::ReadRequest::Query(job), answered)

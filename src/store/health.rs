@@ -8,6 +8,7 @@ use std::{
 use nix::sys::statvfs::{FsFlags, Statvfs, statvfs};
 use rusqlite::ErrorCode;
 
+use super::copy_remedy::copy_remedy;
 use crate::data_dir::parent;
 
 /// Whether records reach the disk, and whether the file can be read.
@@ -26,6 +27,31 @@ pub enum StoreHealth {
     Damaged(String),
     /// The path no longer leads to the open file. Anything written to that file would be lost.
     Replaced(PathBuf),
+}
+
+impl StoreHealth {
+    /// What it means for a hub's copy of a site in this directory: the site keeps what the copy does not have.
+    pub fn of_copy(&self, directory: &Path) -> String {
+        match self {
+            Self::Ok => "its copy is written".to_owned(),
+            Self::Full => {
+                "the hub's disk is full, and the site keeps what it has to send; free some space".to_owned()
+            }
+            Self::ReadOnly => {
+                "the hub's file system is mounted read-only, and the site keeps what it has to send; check \
+                               the disk (see dmesg), and mount it for writing"
+                    .to_owned()
+            }
+            Self::Failing(reason) => {
+                format!("its copy cannot be written: {reason}; check the disk and its file system")
+            }
+            Self::Damaged(reason) => format!("its copy is damaged: {reason}. {}", copy_remedy(directory)),
+            Self::Replaced(path) => format!(
+                "{} was deleted or replaced while the hub has it open, and nothing is stored; restart the hub",
+                path.display()
+            ),
+        }
+    }
 }
 
 impl fmt::Display for StoreHealth {

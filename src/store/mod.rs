@@ -23,7 +23,8 @@
 //! - *threads*: `writer`, `reader` and `check`, with `commit`, `condition` and `reopen`;
 //! - `change`: the trait of the writes that share a commit;
 //! - *the file*: `schema`, `lock`, `numbers`;
-//! - *values*: `row`, `verdicts`, `identification_body`, `page`, `pace`, `placement`, `sighting_filter`, `health`, `error`.
+//! - *values*: `row`, `verdicts`, `identification_body`, `page`, `pace`, `placement`, `sighting_filter`, `health`, `error`,
+//!   `copy_remedy`.
 //!
 //! A new write is a type that implements `DatabaseChange`, or a function for `Store::run_exclusive` if it needs
 //! transactions of its own, and a method of [`Store`], both in the file of its subject; the threads need no change. A
@@ -51,6 +52,7 @@ mod compared;
 mod condition;
 mod contributors;
 mod copied_values;
+mod copy_remedy;
 mod endpoints;
 mod error;
 mod events;
@@ -108,6 +110,7 @@ pub use alert_context::{AlertContext, UndoneEvent};
 pub use at_rest::ReaderThread;
 pub use backup::backup;
 pub use compared::ScanDevice;
+pub use copy_remedy::copy_remedy;
 pub use error::{Result, StoreError};
 pub use expected::ExpectationUpdate;
 pub use handle::Store;

@@ -23,7 +23,7 @@ use super::{
     reopen::Reopening,
     scans, schema, writer,
 };
-use crate::clock::Clock;
+use crate::{clock::Clock, fleet::SiteName};
 
 /// The threads behind a [`Store`]. Dropping it lets them finish what is queued without waiting for it.
 #[derive(Debug)]
@@ -74,15 +74,17 @@ impl Store {
         Ok((store, threads))
     }
 
-    /// Opens a hub's copy of a site's database, creating it as needed: as [`Store::open`], but scans that are under way
+    /// Opens a hub's copy of this site's database, creating it as needed: as [`Store::open`], but scans that are under way
     /// at the site stay so.
     ///
     /// # Errors
     /// As [`Store::open`].
-    pub fn open_copy(path: &Path, clock: Arc<dyn Clock>) -> Result<(Self, WriterThread)> {
+    pub fn open_copy(path: &Path, site: &SiteName, clock: Arc<dyn Clock>) -> Result<(Self, WriterThread)> {
         let writer = schema::open_writer(path, schema::LADDER)?;
         let reader = schema::open_reader(path)?;
-        Self::start_with(Some(writer), reader, path, clock, DiskPace::default(), |_| Ok(None))
+        Self::start_with((Some(writer), reader), path, Some(site.clone()), clock, DiskPace::default(), |_| {
+            Ok(None)
+        })
     }
 
     pub(super) fn start(
@@ -92,21 +94,21 @@ impl Store {
         clock: Arc<dyn Clock>,
         pace: DiskPace,
     ) -> Result<(Self, WriterThread)> {
-        Self::start_with(connection, read_only, path, clock, pace, scans::close_abandoned)
+        Self::start_with((connection, read_only), path, None, clock, pace, scans::close_abandoned)
     }
 
     /// Starts the threads; `first` returns a change that is committed before all others.
     fn start_with(
-        connection: Option<Connection>,
-        mut read_only: Connection,
+        (connection, mut read_only): (Option<Connection>, Connection),
         path: &Path,
+        copy_of: Option<SiteName>,
         clock: Arc<dyn Clock>,
         pace: DiskPace,
         first: impl FnOnce(&Connection) -> Result<Option<Box<dyn Pending>>>,
     ) -> Result<(Self, WriterThread)> {
         let thread_error = |source| StoreError::File { path: path.to_owned(), source };
         let (signals, received) = sync_channel(1);
-        let condition = Arc::new(Condition::new(path, signals.clone()));
+        let condition = Arc::new(Condition::new(path, signals.clone()).of_copy(copy_of));
         let (reads, mut read_requests) = mpsc::channel(reader::QUEUE);
         let stored = || -> Result<_> {
             let state = WriterState::read(&read_only, Arc::clone(&clock))?;

@@ -24,7 +24,7 @@ use crate::{
         fleet::{CopyError, SiteCopy},
         runner,
     },
-    store::{StoreHealth, WriterThread},
+    store::{StoreHealth, WriterThread, copy_remedy},
 };
 
 /// The most sites of a hub: each has a database that is open.
@@ -148,16 +148,15 @@ impl Copies {
     pub(super) fn problems(&self) -> Vec<String> {
         let open = self.lock();
         let unopened = open.unopened.iter().map(|(site, error)| {
-            let directory = self.0.env.directory.join(site.as_str());
-            format!(
-                "site {site}: its copy cannot be opened: {error}. Nothing is lost at the site: stop the hub, remove {}, \
-                 and start the hub; the site sends all of its data again",
-                directory.display()
-            )
+            let remedy = copy_remedy(&self.0.env.directory.join(site.as_str()));
+            format!("site {site}: its copy cannot be opened: {error}. {remedy}")
         });
         let unwell = open.copies.iter().filter_map(|(site, copy)| match &*copy.store().health().borrow() {
             StoreHealth::Ok => None,
-            unwell => Some(format!("site {site}: {unwell}")),
+            unwell => {
+                let directory = self.0.env.directory.join(site.as_str());
+                Some(format!("site {site}: {}", unwell.of_copy(&directory)))
+            }
         });
         unopened.chain(unwell).collect()
     }

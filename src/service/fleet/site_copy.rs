@@ -71,7 +71,7 @@ pub enum CopyError {
         source: io::Error,
     },
     /// The database cannot be used.
-    #[error(transparent)]
+    #[error("{}", .0.of_copy())]
     Store(#[from] StoreError),
 }
 
@@ -87,7 +87,7 @@ impl SiteCopy {
     ) -> Result<(Self, WriterThread), CopyError> {
         let dir = copies.join(name.as_str());
         data_dir::create_dir(&dir).map_err(|source| CopyError::Dir { path: dir.clone(), source })?;
-        let (store, thread) = Store::open_copy(&dir.join(store::FILE_NAME), Arc::clone(&clock))?;
+        let (store, thread) = Store::open_copy(&dir.join(store::FILE_NAME), &name, Arc::clone(&clock))?;
         let known = copied_context::read(&dir);
         let heard = is_known(&known).then(|| modified(&dir)).flatten();
         let state = if heard.is_some() { SiteState::Silent } else { SiteState::Never };

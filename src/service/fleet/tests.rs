@@ -419,3 +419,20 @@ async fn a_batch_with_a_value_that_cannot_be_read_is_refused_and_changes_nothing
     pair.assert_equal().await;
     assert_eq!((status.borrow().state, status.borrow().refusal.clone()), (SiteState::Current, None));
 }
+
+#[tokio::test]
+async fn a_damaged_copy_is_told_by_its_site_and_with_the_remedy_for_a_copy() {
+    let pair = Pair::new();
+    pair.store.record_sightings(vec![device(1, true)], Vec::new()).await.unwrap();
+    pair.sync().await.unwrap();
+    let directory = pair.dir.path().join("hub/house-3");
+    let spoil = "UPDATE devices SET first_seen = 9223372036854775807";
+    Connection::open(directory.join(store::FILE_NAME)).unwrap().execute(spoil, []).unwrap();
+    let copy = pair.link.copy.store();
+    let error = copy.hosts(0, 10).await.unwrap_err().to_string();
+    assert!(error.contains("site house-3") && !error.contains("backup"), "{error}");
+    let health = copy.health().borrow().of_copy(&directory);
+    for told in [error, health] {
+        assert!(told.contains(&format!("remove {}", directory.display())), "{told}");
+    }
+}
