@@ -104,10 +104,6 @@ impl Copies {
     }
 
     async fn answer(&self, site: &SiteName, message: Result<SiteMessage, MessageError>) -> HubAnswer {
-        let message = match message {
-            Ok(message) => message,
-            Err(error) => return HubAnswer::Refused(error.to_string()),
-        };
         let known = self.lock().copies.get(site).cloned();
         let copy = match known {
             Some(copy) => copy,
@@ -116,7 +112,10 @@ impl Copies {
                 Err(error) => return HubAnswer::Later(error.to_string()),
             },
         };
-        let answer = copy.receive(message).await;
+        let answer = match message {
+            Ok(message) => copy.receive(message).await,
+            Err(error) => copy.refuse(&error).await,
+        };
         if let HubAnswer::Refused(reason) = &answer {
             tracing::warn!(%site, %reason, "a site's data are refused");
         }

@@ -19,8 +19,8 @@ use crate::{
     config::Config,
     data_dir,
     fleet::{
-        Batch, HubAnswer, Pass, SiteContext, SiteGreeting, SiteMessage, SiteName, SiteState, SiteStatus,
-        SuccessionVerdict,
+        Batch, HubAnswer, MessageError, Pass, SiteContext, SiteGreeting, SiteMessage, SiteName, SiteState,
+        SiteStatus, SuccessionVerdict,
     },
     model::one_line,
     store::{self, Applied, Store, StoreError, WriterThread},
@@ -127,9 +127,7 @@ impl SiteCopy {
     /// Handles a message of the site. A second one meanwhile is put off: a site sends one at a time, so it has given the
     /// first one up, or is hostile.
     pub async fn receive(&self, message: SiteMessage) -> HubAnswer {
-        let Ok(mut known) = self.known.try_lock() else {
-            return HubAnswer::Later("the hub still works on the message before".to_owned());
-        };
+        let Ok(mut known) = self.known.try_lock() else { return busy() };
         let is_greeting = matches!(message, SiteMessage::Greeting(_));
         let answer = match message {
             SiteMessage::Greeting(greeting) => self.greet(&greeting, &mut known.context).await,
@@ -137,9 +135,23 @@ impl SiteCopy {
             SiteMessage::Context(context) => self.keep(context, &mut known.context).await,
             SiteMessage::Alive => self.answer_alive().await,
         };
+        self.note(&answer, is_greeting, &mut known);
+        answer
+    }
+
+    /// Refuses a message of the site that cannot be read, and shows why.
+    pub async fn refuse(&self, error: &MessageError) -> HubAnswer {
+        let Ok(mut known) = self.known.try_lock() else { return busy() };
+        let answer = HubAnswer::Refused(format!("a message of {} cannot be read: {error}", self.name));
+        self.note(&answer, false, &mut known);
+        answer
+    }
+
+    /// Notes in the status what an answer means for the site.
+    fn note(&self, answer: &HubAnswer, is_greeting: bool, known: &mut Known) {
         let heard = self.clock.wall();
         self.status.send_modify(|status| {
-            match &answer {
+            match answer {
                 HubAnswer::Refused(reason) => {
                     status.refusal = Some(reason.clone());
                     known.is_greeting_refused = is_greeting;
@@ -159,12 +171,17 @@ impl SiteCopy {
                 }
                 HubAnswer::Continue(_) => status.refusal = None,
                 HubAnswer::Committed(_) if !known.is_greeting_refused => status.refusal = None,
-                HubAnswer::Accepted if status.state == SiteState::Silent => status.state = SiteState::Current,
+                // A refusal ends with the next greeting, and a site may have nothing to send for days.
+                HubAnswer::Accepted
+                    if status.refusal.is_none()
+                        && matches!(status.state, SiteState::Silent | SiteState::Refused) =>
+                {
+                    status.state = SiteState::Current;
+                }
                 _ => {}
             }
             status.heard = Some(heard);
         });
-        answer
     }
 
     /// Marks the site as silent if it was not heard for a minute; called from time to time.
@@ -292,6 +309,10 @@ impl SiteCopy {
         let SiteStatus { version, host, .. } = shown(known);
         self.status.send_modify(|status| (status.version, status.host) = (version, host));
     }
+}
+
+fn busy() -> HubAnswer {
+    HubAnswer::Later("the hub still works on the message before".to_owned())
 }
 
 /// Whether the site was heard lately. A clock that was set back makes it fresh for as long, which the next message ends.

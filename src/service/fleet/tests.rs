@@ -405,7 +405,9 @@ async fn a_batch_with_a_value_that_cannot_be_read_is_refused_and_changes_nothing
     pair.store.record_sightings(vec![device(1, true)], Vec::new()).await.unwrap();
     pair.sync().await.unwrap();
     let path = pair.dir.path().join("site").join(store::FILE_NAME);
-    let spoil = |at: i64| Connection::open(&path).unwrap().execute("UPDATE devices SET first_seen = ?1", [at]).unwrap();
+    let spoil = |at: i64| {
+        Connection::open(&path).unwrap().execute("UPDATE devices SET first_seen = ?1", [at]).unwrap()
+    };
     spoil(i64::MAX);
     let refused = pair.sync().await.unwrap_err().to_string();
     assert!(refused.contains("devices.first_seen") && refused.contains("hub adopt house-3"), "{refused}");
@@ -435,4 +437,24 @@ async fn a_damaged_copy_is_told_by_its_site_and_with_the_remedy_for_a_copy() {
     for told in [error, health] {
         assert!(told.contains(&format!("remove {}", directory.display())), "{told}");
     }
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_read_is_shown_with_its_site_until_one_can() {
+    let pair = Pair::new();
+    pair.sync().await.unwrap();
+    let copy = &pair.link.copy;
+    let later = decode::<SiteMessage>(&[9]).unwrap_err();
+    let HubAnswer::Refused(reason) = copy.refuse(&later).await else { panic!("taken") };
+    assert!(reason.contains("house-3") && reason.contains("upgrade the hub"), "{reason}");
+    let status = copy.status();
+    assert_eq!((status.borrow().state, status.borrow().refusal.clone()), (SiteState::Refused, Some(reason)));
+
+    // It has been upgraded, and has nothing to send.
+    pair.uplink.begin().await.unwrap();
+    assert_eq!(
+        copy.receive(SiteMessage::Context(crate::fleet::SiteContext::default())).await,
+        HubAnswer::Accepted
+    );
+    assert_eq!((status.borrow().state, status.borrow().refusal.clone()), (SiteState::Current, None));
 }
