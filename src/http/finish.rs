@@ -42,8 +42,7 @@ pub(super) async fn finish(request: Request, next: Next) -> Response {
 /// The response to a method that the route does not have: OPTIONS gets the list of methods, others an error with it.
 fn other_method(method: &Method, headers: &HeaderMap) -> Response {
     let known = headers.get(header::ALLOW).and_then(|allow| allow.to_str().ok()).unwrap_or_default();
-    let known: Vec<&str> = known.split(',').filter(|name| !name.is_empty()).chain(["OPTIONS"]).collect();
-    let known = known.join(", ");
+    let known = allowed(known, |_| true);
     let error = format!("this path does not take {method}; use one of {known}");
     // It consists of the router's own method names, so it is always a valid value.
     let allow = HeaderValue::from_str(&known).unwrap_or_else(|_| HeaderValue::from_static("OPTIONS"));
@@ -52,6 +51,14 @@ fn other_method(method: &Method, headers: &HeaderMap) -> Response {
     } else {
         Refusal::new(StatusCode::METHOD_NOT_ALLOWED, error).with(header::ALLOW, allow).into_response()
     }
+}
+
+/// A list of methods as people read it, without those that are not meant: OPTIONS is the last, and no method is there
+/// twice. A hub's answer passes here a second time.
+pub(super) fn allowed(list: &str, is_meant: impl Fn(&str) -> bool) -> String {
+    let names =
+        list.split(',').map(str::trim).filter(|name| !matches!(*name, "" | "OPTIONS") && is_meant(name));
+    names.chain(["OPTIONS"]).collect::<Vec<_>>().join(", ")
 }
 
 /// Whether this is an error in plain text, from one of axum's extractors.

@@ -27,11 +27,7 @@ pub(super) async fn write(
     let (parts, body) = request.into_parts();
     let method = parts.method.as_str().to_owned();
     if !is_forwardable(&method, &target) {
-        let error = format!(
-            "a hub starts and stops runs, and changes expected states, names and notes; this is for the appliance to \
-             do: send it to the site {name} itself"
-        );
-        return Err(Refusal::new(StatusCode::FORBIDDEN, error));
+        return Err(not_here(name));
     }
     hub.gate.check(sender, parts.extensions.get(), &parts.headers).await?;
     let body = to_bytes(body, FORWARDED_MAX).await.map_err(|_| too_large())?.into();
@@ -48,6 +44,15 @@ pub(super) async fn write(
             Err(Refusal::new(status, format!("the site {name} was asked to do it: {error}")))
         }
     }
+}
+
+/// The refusal of what is the appliance's alone.
+pub(super) fn not_here(name: &SiteName) -> Refusal {
+    let error = format!(
+        "a hub starts and stops runs, and changes expected states, names and notes; this is for the appliance to do: \
+         send it to the site {name} itself"
+    );
+    Refusal::new(StatusCode::FORBIDDEN, error)
 }
 
 /// The site's answer. Whoever has taken a site over must not have browsers run a script as if it were the hub's: all

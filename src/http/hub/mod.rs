@@ -37,6 +37,10 @@ use axum::{
     routing::{get, post},
 };
 use futures_util::future::BoxFuture;
+use hyper::{
+    StatusCode,
+    header::{self, HeaderValue},
+};
 use tokio::sync::watch;
 
 use super::{
@@ -156,6 +160,11 @@ pub fn hub_router(parts: HubParts) -> Router {
 /// its own.
 async fn other(hub: State<Hub>, sender: Sender, request: Request) -> Response {
     let path = request.uri().path();
+    // Whoever has shortened the path of a site gets the page of all sites. Relative, as a proxy may serve it elsewhere.
+    if let "/sites" | "/sites/" = path {
+        let target = HeaderValue::from_static(if path.ends_with('/') { "../" } else { "./" });
+        return (StatusCode::PERMANENT_REDIRECT, [(header::LOCATION, target)]).into_response();
+    }
     if path.starts_with("/sites/") {
         return site::serve(&hub, sender, request).await.into_response();
     }
@@ -167,5 +176,5 @@ async fn other(hub: State<Hub>, sender: Sender, request: Request) -> Response {
 
 /// The refusal for a site that does not exist.
 fn no_such_site() -> Refusal {
-    Refusal::new(hyper::StatusCode::NOT_FOUND, "there is no such site; /v1/sites lists all sites")
+    Refusal::new(StatusCode::NOT_FOUND, "there is no such site; /v1/sites lists all sites")
 }

@@ -16,10 +16,11 @@ use super::{
     read::{Read, WHOLE_MAX},
 };
 use crate::{
-    fleet::{SiteName, SiteState, SiteStatus},
+    fleet::{SiteName, SiteState, SiteStatus, is_forwardable},
     http::{
         answer::{Refusal, json},
         dashboard,
+        finish::allowed,
         sender::Sender,
     },
 };
@@ -60,12 +61,28 @@ pub(super) async fn serve_at(
     }
     let parts = request.into_parts().0;
     let read = Read { headers: &parts.headers, extensions: &parts.extensions };
+    let is_read = matches!(parts.method, Method::GET | Method::HEAD);
     match path {
-        "/" => page(name, site, read).await,
-        "/metrics" => metrics::of(name, site, read).await,
-        "/v1/health" => health(name, site, read).await,
-        _ => read.send(&site.router, parts.method, target).await,
+        "/" if is_read => page(name, site, read).await,
+        "/metrics" if is_read => metrics::of(name, site, read).await,
+        "/v1/health" if is_read => health(name, site, read).await,
+        _ => {
+            let mut answer = read.send(&site.router, parts.method, target).await?;
+            let allow = answer.headers().get(header::ALLOW).and_then(|allow| allow.to_str().ok());
+            if let Some(allow) = allow {
+                let allow = methods_here(path, allow).ok_or_else(|| forward::not_here(name))?;
+                answer.headers_mut().insert(header::ALLOW, allow);
+            }
+            Ok(answer)
+        }
     }
+}
+
+/// Those of a path's methods at the site that a hub has for it, too; `None`: there are none.
+fn methods_here(path: &str, at_the_site: &str) -> Option<HeaderValue> {
+    let is_here = |method: &str| matches!(method, "GET" | "HEAD") || is_forwardable(method, path);
+    let here = allowed(at_the_site, is_here);
+    if here == "OPTIONS" { None } else { HeaderValue::from_str(&here).ok() }
 }
 
 /// Why a path is answered at the site alone; `None`: the copy answers it.

@@ -243,6 +243,40 @@ async fn a_site_is_served_below_a_path_as_its_appliance_serves_it() {
 }
 
 #[tokio::test]
+async fn the_methods_of_a_sites_path_are_those_that_the_hub_has() {
+    let hub = hub().await;
+    let allow = async |method: &str, path: &str| {
+        let answer = hub.served.request(method, path, &[]).await;
+        (answer.status, answer.header("allow").unwrap_or_default().to_owned(), answer.body)
+    };
+    for (path, allowed) in [
+        ("/sites/house/v1/info", "GET, HEAD, OPTIONS"),
+        ("/sites/house/v1/expected", "GET, HEAD, PATCH, DELETE, OPTIONS"),
+        ("/sites/house/v1/scans", "GET, HEAD, OPTIONS"),
+        ("/sites/house/v1/run", "POST, OPTIONS"),
+        ("/sites/house/", "GET, HEAD, OPTIONS"),
+    ] {
+        let (status, list, body) = allow("TRACE", path).await;
+        assert_eq!((status, list.as_str()), (405, allowed), "{path}");
+        assert!(body.contains(&format!("use one of {allowed}")), "{body}");
+        assert_eq!(allow("OPTIONS", path).await, (204, allowed.to_owned(), String::new()), "{path}");
+    }
+    // An import takes a POST, at the site alone.
+    for method in ["GET", "OPTIONS"] {
+        assert_eq!(allow(method, "/sites/house/v1/scan").await.0, 403, "{method}");
+    }
+}
+
+#[tokio::test]
+async fn the_path_above_all_sites_leads_to_the_page_of_sites() {
+    let hub = hub().await;
+    for (path, target) in [("/sites", "./"), ("/sites/", "../")] {
+        let moved = hub.served.get(path).await;
+        assert_eq!((moved.status, moved.header("location")), (308, Some(target)), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_sites_page_has_a_link_to_all_sites_and_an_appliances_has_none() {
     let hub = hub().await;
     let page = hub.served.get("/sites/shop-2/").await;
@@ -586,7 +620,7 @@ async fn the_page_of_sites_loads_from_its_own_site_only() {
     assert_eq!(super::portscan::appliance().served.get("/hub/main.js").await.status, 404);
     hub.served.health.send_modify(|health| health.problems.push("the disk is full".to_owned()));
     assert_eq!(hub.served.get("/healthz").await.status, 503);
-    for path in ["/portscan/json", "/v1", "/lanscan/json", "/sites", "/hub/", "/hub/../Cargo.toml"] {
+    for path in ["/portscan/json", "/v1", "/lanscan/json", "/site", "/hub/", "/hub/../Cargo.toml"] {
         assert_eq!(hub.served.get(path).await.status, 404, "{path}");
     }
 }
