@@ -231,6 +231,16 @@ fn a_damaged_copy_is_told_and_the_others_are_served() {
     assert_eq!(fleet.running.as_ref().unwrap().get("/healthz").status, 200);
 }
 
+#[test]
+fn a_hub_does_not_start_as_a_site() {
+    let lab = Lab::describe(DEVICES);
+    let fleet = "[fleet]\nsite = \"a\"\nhub = \"tls://localhost\"\n";
+    let hub = Portscan::new(&lab, &format!("[feed]\nurl = []\nhosts = []\n{STILL}{fleet}"));
+    let refused = hub.run(&["hub", "serve", "--config", hub.write_config().to_str().unwrap()], COMMAND);
+    assert!(!refused.status.success());
+    assert!(refused.stderr.contains("[fleet] makes an appliance a site"), "{}", refused.stderr);
+}
+
 /// A card that was replaced: the hub keeps what it has until a person says that the new one is meant.
 #[test]
 fn a_new_database_takes_a_sites_place_once_a_person_says_so() {

@@ -88,9 +88,8 @@ inside env "systemd-analyze security --offline=true --threshold=15 portscan.serv
 there /usr/lib/systemd/system/portscan-{hub,hub-broker,worker}.service /usr/share/portscan/{hub,worker}.toml \
   /usr/share/man/man1/portscan-{hub,worker}.1.gz
 gone /etc/systemd/system/multi-user.target.wants/portscan-{hub,hub-broker,worker}.service
-for file in hub worker; do
-  inside env "portscan check-config --config /usr/share/portscan/$file.toml"
-done
+inside env "portscan check-config --hub --config /usr/share/portscan/hub.toml"
+inside env "portscan check-config --config /usr/share/portscan/worker.toml"
 inside env "systemd-analyze verify --man=no portscan-hub.service portscan-hub-broker.service portscan-worker.service 2>&1 \
   | grep -v 'RestartSteps\|RestartMaxDelaySec\|Command nats-server is not executable' || true"
 [ ! -s "$work/said" ] || fail "a fleet's units have faults: $(cat "$work/said")"

@@ -17,7 +17,8 @@ use super::{
 use crate::{
     cli::ServeHubArgs,
     clock::{Clock, SystemClock},
-    config::{Config, Overrides},
+    config::{Config, HUB_AS_SITE, Overrides},
+    fleet::HUB_COPIES,
     http::{self, Gate, HostAllowlist, HubParts, Token},
     net::nats::{HubConnection, SiteMessages},
     service::{health::Health, watched::replace_if_new},
@@ -30,6 +31,7 @@ const LOOKS: Duration = Duration::from_secs(5);
 pub(super) async fn serve(args: &ServeHubArgs, flags: &Overrides, verbose: u8) -> anyhow::Result<()> {
     let signals = Signals::catch()?;
     let config = Config::read(flags)?;
+    anyhow::ensure!(config.fleet.is_none(), HUB_AS_SITE);
     log::start(config.log, verbose);
     let access = args.access(flags)?;
     let (listeners, _lock) = take(&config)?;
@@ -38,7 +40,7 @@ pub(super) async fn serve(args: &ServeHubArgs, flags: &Overrides, verbose: u8) -
     let connection = HubConnection::open(&access).await?;
     let messages = connection.messages().await?;
     let stop = CancellationToken::new();
-    let directory: PathBuf = config.data_dir.join("sites");
+    let directory: PathBuf = config.data_dir.join(HUB_COPIES);
     let (current, seen) = watch::channel(Arc::new(config));
     let copies =
         Copies::open(CopiesEnv { directory, clock: Arc::clone(&clock), connection: connection.clone() })

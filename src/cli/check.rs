@@ -19,6 +19,7 @@ use crate::{
         self, ChannelKind, Config, FleetConfig, HubAccess, Machine, Overrides, Severity, WorkerConfig, check,
     },
     data_dir::{Obstacle, obstacle, read_secret, strangers, writable},
+    fleet::HUB_COPIES,
     http::{self, BindError, Token, TokenError},
     model::one_line,
     store,
@@ -40,6 +41,9 @@ pub struct CheckArgs {
     /// The user that the appliance runs as, by name or number [default: this one; root: the data directory's owner]
     #[arg(long, value_name = "USER")]
     pub user: Option<String>,
+    /// Check the configuration of a fleet's hub, rather than an appliance's
+    #[arg(long)]
+    pub hub: bool,
 }
 
 /// Loads the configuration, compares it with the machine and prints the findings; returns 0 if it is usable.
@@ -54,6 +58,8 @@ pub(super) async fn check_config(
     let client = HttpClient::new(world.resolver.clone());
     let service = ServiceUser::find(args.user.as_deref(), &config.data_dir)?;
     let mut machine = machine(&config, &client, world.clock.wall()).await?;
+    // An appliance has no directory of that name.
+    machine.is_hub = args.hub || config.data_dir.join(HUB_COPIES).is_dir();
     if let Some(service) = &service {
         let file = overrides.config.as_deref().unwrap_or(Path::new(config::DEFAULT_PATH));
         let closed = closed_to(service, &config, file);

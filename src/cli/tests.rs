@@ -284,6 +284,31 @@ async fn reports_each_fault_of_a_configuration_with_its_line() {
     assert!(busy.out.contains(&format!("127.0.0.1:{taken}")), "{}", busy.out);
 }
 
+/// A hub is no site: what is written there would be believed to work.
+#[tokio::test]
+async fn a_hubs_configuration_has_no_fleet() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, data) = (folder.path().join("hub.toml"), folder.path().join("data"));
+    let text = format!(
+        "listen = [\"127.0.0.1:0\"]\ndata_dir = {data:?}\n[fleet]\nsite = \"a\"\nhub = \"tls://hub.example\"\n\
+         credentials_dir = \"/run/credentials/none\"\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    let line = format!("portscan check-config --config {}", file.display());
+    let appliance = ran(&line).await;
+    assert_eq!(appliance.code, 0, "{}", appliance.out);
+    let hub = ran(&format!("{line} --hub")).await;
+    assert_eq!(hub.code, 1);
+    assert!(hub.out.contains("[fleet]") && hub.out.contains("portscan.toml"), "{}", hub.out);
+    std::fs::create_dir_all(data.join("sites")).unwrap();
+    let unflagged = ran(&line).await;
+    assert!(
+        unflagged.code == 1 && unflagged.out.contains("[fleet]"),
+        "it has copies of sites: {}",
+        unflagged.out
+    );
+}
+
 #[tokio::test]
 async fn reports_are_imported_if_no_appliance_runs() {
     let folder = tempfile::tempdir().unwrap();

@@ -9,6 +9,8 @@ use super::{ChannelConfig, ChannelKind, Config, Targets, mqtt, parse::covers};
 /// The facts about this machine, gathered by the caller; this module reads nothing itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Machine {
+    /// Whether the configuration is that of a fleet's hub, rather than an appliance's.
+    pub is_hub: bool,
     /// Why `data_dir` cannot be written to, if so.
     pub data_dir: Option<String>,
     /// What keeps this user from `data_dir` or a file in it, and how to mend it, if anything does.
@@ -38,6 +40,11 @@ pub struct Machine {
     /// The names of the interfaces.
     pub interfaces: Vec<String>,
 }
+
+/// Why a hub refuses a configuration with `[fleet]`.
+pub const HUB_AS_SITE: &str = "[fleet] makes an appliance a site, and has no effect at a hub; remove it here. If this machine \
+                               is an appliance, too, write it into the appliance's own configuration, \
+                               /etc/portscan/portscan.toml";
 
 /// A problem that a valid configuration meets on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +79,9 @@ pub fn check(config: &Config, machine: &Machine) -> Vec<Finding> {
     let error = |text| Finding { severity: Severity::Error, text };
     let warning = |text| Finding { severity: Severity::Warning, text };
     let mut findings = Vec::new();
+    if machine.is_hub && config.fleet.is_some() {
+        findings.push(error(HUB_AS_SITE.to_owned()));
+    }
     if let Some(reason) = &machine.data_dir {
         let dir = config.data_dir.display();
         findings.push(error(format!(

@@ -55,7 +55,7 @@ pub use self::{
         AlertRule, ChannelConfig, ChannelKind, ChannelUrl, MailConfig, MailSecurity, QuietHours, SummaryTime,
         SyslogFormat, WebhookShape,
     },
-    check::{Finding, Machine, Severity, check},
+    check::{Finding, HUB_AS_SITE, Machine, Severity, check},
     device_pattern::{AlertSubject, DevicePattern},
     error::{ConfigError, Fault, Place},
     fleet::{

@@ -426,6 +426,7 @@ fn check_reports_what_the_machine_lacks() {
         "targets = [\"10.0.0.1-9\", \"10.0.0.77\"]\n[[scanner]]\nname = \"c\"\ntargets = [\"fe80::1%eth7\"]",
     ));
     let machine = Machine {
+        is_hub: false,
         data_dir: Some("Permission denied".to_owned()),
         obstacle: Some("/var/lib/portscan belongs to alice (uid 1000)".to_owned()),
         strangers: Some("/var/lib/portscan/token belongs to root (uid 0)".to_owned()),

@@ -26,6 +26,9 @@ pub mod subjects;
 mod succession;
 pub mod work;
 
+/// The directory of a hub's copies, in its data directory.
+pub const HUB_COPIES: &str = "sites";
+
 pub use forwarded::{FORWARDED_MAX, ForwardedAnswer, ForwardedRequest, is_forwardable};
 pub use link::{Asking, HubLink, LinkError};
 pub use message::{
