@@ -93,6 +93,12 @@ jetstream {{
     ))
 }
 
+/// Where the broker listens, by its configuration; `None`: its owner has written that in another way than [`config`].
+pub(super) fn listening(config: &str) -> Option<SocketAddr> {
+    let line = config.lines().find_map(|line| line.trim().strip_prefix("listen:"))?;
+    line.trim().trim_matches('"').parse().ok()
+}
+
 /// Asks the broker to read its users again.
 ///
 /// The file with its number may be left over, and the number be another process's by now, which SIGHUP would end. So the
@@ -142,6 +148,10 @@ mod tests {
         let text = config("/srv/a hub").unwrap();
         assert!(text.contains("cert_file: \"/srv/a hub/broker.crt\"\n"), "{text}");
         assert!(text.contains("\nlisten: \"[::]:4222\"\n"), "{text}");
+        assert_eq!(listening(&text), "[::]:4222".parse().ok());
+        for text in ["", "listen: 4222", "# listen: \"[::]:4222\"", "listen: \"hub:4222\""] {
+            assert_eq!(listening(text), None, "{text}");
+        }
         for path in ["/srv/\"", "/srv/a\\b", "/srv/$HOME", "/srv/a\nb"] {
             assert!(config(path).is_err(), "{path:?}");
         }

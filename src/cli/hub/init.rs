@@ -53,6 +53,11 @@ pub(super) fn init(
     let mut names = args.names.iter().map(|name| host(name)).collect::<Result<Vec<_>, _>>()?;
     let url = url(&names[0], args.bind.port())?;
     names.extend(LOCAL.map(str::to_owned));
+    // The hub reaches a broker that listens on one address there.
+    let listen = args.bind.ip().to_string();
+    if !args.bind.ip().is_unspecified() && !names.contains(&listen) {
+        names.push(listen);
+    }
     let dir = directory(&args.dir, overrides)?;
     let broker_config = broker::config(&dir, args.bind)?;
     dir.make()?;

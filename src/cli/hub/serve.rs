@@ -5,8 +5,8 @@ use std::fs;
 use clap::Args;
 
 use super::{
-    HubDirArgs, HubError, directory,
-    directory::{AUTHORITY, HUB, HUB_KEY, URL},
+    HubDirArgs, HubError, broker, directory,
+    directory::{AUTHORITY, BROKER_CONFIG, HUB, HUB_KEY, URL},
 };
 use crate::{
     cli::CliError,
@@ -48,10 +48,14 @@ impl ServeHubArgs {
             .ok()
             .and_then(|text| text.trim().parse().ok())
             .ok_or_else(missing)?;
-        let (host, port) = match &self.broker {
-            Some(broker) => (broker.host().to_owned(), broker.port()),
-            // Its certificate has this name, too.
-            None => ("localhost".to_owned(), url.port()),
+        // Not what hub.url says: that is for the sites, and a router may give the broker another port outside.
+        let config = fs::read_to_string(dir.file(BROKER_CONFIG)).unwrap_or_default();
+        let (host, port) = match (&self.broker, broker::listening(&config)) {
+            (Some(broker), _) => (broker.host().to_owned(), broker.port()),
+            // Its certificate has these names, too.
+            (None, Some(listen)) if listen.ip().is_unspecified() => ("localhost".to_owned(), listen.port()),
+            (None, Some(listen)) => (listen.ip().to_string(), listen.port()),
+            (None, None) => ("localhost".to_owned(), url.port()),
         };
         let [authority, certificate, key] = [AUTHORITY, HUB, HUB_KEY].map(|name| dir.file(name));
         Ok(BrokerAccess { host, port, authority, certificate, key })

@@ -127,6 +127,33 @@ fn the_printed_lines_are_the_sites_configuration() {
 }
 
 #[test]
+fn the_hub_reaches_its_broker_where_that_listens_whatever_sites_are_told() {
+    let around = tempfile::tempdir().unwrap();
+    for (bind, host) in
+        [("0.0.0.0:4300", "localhost"), ("[::]:4300", "localhost"), ("127.0.0.9:4300", "127.0.0.9")]
+    {
+        let dir = around.path().join(host).join(bind.len().to_string());
+        let mut command = init(&dir, &["hub.example"]);
+        let KeyCommand::Init(args) = &mut command else { unreachable!() };
+        args.bind = bind.parse().unwrap();
+        ran(&command).unwrap();
+        fs::write(dir.join("hub.url"), "tls://hub.example:443\n").unwrap();
+        let reached = |broker: Option<&str>| {
+            let args = ServeHubArgs { dir: within(&dir), broker: broker.map(|url| url.parse().unwrap()) };
+            let access = args.access(&Overrides::default()).map_err(|error| error.to_string()).unwrap();
+            (access.host, access.port)
+        };
+        assert_eq!(reached(None), (host.to_owned(), 4300), "{bind}");
+        assert_eq!(reached(Some("tls://other:5000")), ("other".to_owned(), 5000));
+        // A configuration that says it in another way, and a directory without it, as one that is copied to the hub.
+        fs::write(dir.join("nats-server.conf"), "port: 4300\n").unwrap();
+        assert_eq!(reached(None), ("localhost".to_owned(), 443));
+        fs::remove_file(dir.join("nats-server.conf")).unwrap();
+        assert_eq!(reached(None), ("localhost".to_owned(), 443));
+    }
+}
+
+#[test]
 fn a_second_certificate_stands_beside_the_first_until_that_is_revoked() {
     let around = tempfile::tempdir().unwrap();
     let dir = around.path().join("hub");
