@@ -54,15 +54,30 @@ impl Store {
                 .read(move |reader| copy_unnamed(&path, bytes, &copying, |to| copy_read(reader, &path, to)))
                 .await;
         }
-        // A thread of its own, not one of the runtime's blocking threads: name look-ups may occupy all of those.
-        let thread = thread::Builder::new().name("store-backup".to_owned());
-        let spawned = thread.spawn(move || {
+        self.spawn_copying(move || {
             let made =
                 copy_unnamed(&path, bytes, &copying, |to| copy(&schema::open_copied(&path)?, &path, to));
             drop(done.send(made));
-        });
-        spawned.map_err(|source| StoreError::File { path: self.path.to_path_buf(), source })?;
+        })?;
         copied.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Copies the database to a file beside it whose name ends so, in place of an earlier one.
+    pub(super) async fn keep_copy(&self, suffix: &str) -> Result<()> {
+        let (done, copied) = oneshot::channel();
+        let (path, bytes, copying) = (Arc::clone(&self.path), self.bytes(), Arc::clone(&self.copying));
+        let to = schema::beside(&path, suffix);
+        self.spawn_copying(move || {
+            let made = || copy(&schema::open_copied(&path)?, &path, &to);
+            drop(done.send(copy_beside(&path, &to, bytes, &copying, made)));
+        })?;
+        copied.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// A thread of its own, not one of the runtime's blocking threads: name look-ups may occupy all of those.
+    fn spawn_copying(&self, job: impl FnOnce() + Send + 'static) -> Result<()> {
+        let spawned = thread::Builder::new().name("store-backup".to_owned()).spawn(job);
+        spawned.map(drop).map_err(|source| StoreError::File { path: self.path.to_path_buf(), source })
     }
 }
 
@@ -81,16 +96,29 @@ fn copy_unnamed(
     copy: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<File> {
     let to = schema::beside(database, SUFFIX);
-    let refused = |reason: String| StoreError::Backup { to: to.clone(), reason };
+    copy_beside(database, &to, bytes, copying, || {
+        copy(&to)?;
+        let copy = File::open(&to).and_then(|copy| fs::remove_file(&to).map(|()| copy));
+        copy.map_err(|source| StoreError::File { path: to.clone(), source })
+    })
+}
+
+/// Makes one copy at a time, if the disk has room for it.
+fn copy_beside<T>(
+    database: &Path,
+    to: &Path,
+    bytes: u64,
+    copying: &Mutex<()>,
+    copy: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    let refused = |reason: String| StoreError::Backup { to: to.to_owned(), reason };
     let Ok(_guard) = copying.try_lock() else { return Err(refused("another copy is being made".into())) };
     let disk = statvfs(database.parent().unwrap_or(database)).map_err(|errno| refused(errno.to_string()))?;
     let free = disk.blocks_available() as u64 * disk.fragment_size() as u64;
     if free < bytes + SPARED {
         return Err(refused("the disk has too little room for a copy; free some space".into()));
     }
-    copy(&to)?;
-    let copy = File::open(&to).and_then(|copy| fs::remove_file(&to).map(|()| copy));
-    copy.map_err(|source| StoreError::File { path: to.clone(), source })
+    copy()
 }
 
 /// Removes the partial file that a crash during a copy left.

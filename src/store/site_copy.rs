@@ -17,6 +17,9 @@ use crate::fleet::{Batch, ChangedRow, Pass, Standing, Succession, SuccessionVerd
 /// The most bytes of a copy: some ten years of a large site. More is a site that fills the hub's disk.
 const COPY_MAX: u64 = 2 << 30;
 
+/// The end of the name of the file that has what the copy had before another database was adopted.
+const BEFORE_ADOPT: &str = ".before-adopt";
+
 /// What became of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Applied {
@@ -62,11 +65,16 @@ impl Store {
         .await
     }
 
-    /// Forgets which database the copy is of: the next batch begins a whole copy, of whichever database.
+    /// Forgets which database the copy is of: the next batch begins a whole copy, of whichever database. What the copy has
+    /// is kept in a file beside it, in place of what an earlier call has kept.
     ///
     /// # Errors
-    /// The database cannot be written, or the store is closed.
+    /// That file cannot be written, the database cannot be written, or the store is closed; nothing has changed then.
     pub async fn forget_succession(&self) -> Result<()> {
+        // A copy that was never complete, or is forgotten already, must not replace one that was.
+        if self.succession().await?.standing.is_some_and(|standing| !standing.is_partial) {
+            self.keep_copy(BEFORE_ADOPT).await?;
+        }
         self.run_exclusive(|connection| {
             connection.execute("DELETE FROM succession", [])?;
             Ok(())

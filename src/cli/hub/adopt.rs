@@ -16,7 +16,8 @@ use crate::{
 #[derive(Args, Debug, Clone, PartialEq)]
 #[command(
     after_help = "For a site with a new card, or one whose older backup was restored. The hub must run. What it has of the \
-                  former database is replaced by what the appliance sends that reports next as this site.\n\
+                  former database is replaced by what the appliance sends that reports next as this site, and kept beside \
+                  the copy in portscan.db.before-adopt, one for each site.\n\
                   Exit: 0 done; 1 not; 2 wrong usage."
 )]
 pub struct AdoptArgs {

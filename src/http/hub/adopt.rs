@@ -10,9 +10,11 @@ use super::{Hub, no_such_site};
 use crate::{
     fleet::SiteName,
     http::{answer::Refusal, sender::Sender},
+    store::StoreError,
 };
 
-/// Forgets of which database the copy is. What it shows stays until that appliance's first batch replaces it.
+/// Forgets of which database the copy is. What it shows stays until that appliance's first batch replaces it, and is kept
+/// in a file.
 pub(super) async fn adopt(
     State(hub): State<Hub>,
     Path(name): Path<String>,
@@ -23,7 +25,12 @@ pub(super) async fn adopt(
     hub.gate.check(sender, parts.extensions.get(), &parts.headers).await?;
     let name: SiteName = name.parse().map_err(|_| no_such_site())?;
     let store = hub.sites().get(&name).map(|site| site.store.clone()).ok_or_else(no_such_site)?;
-    store.forget_succession().await?;
-    tracing::info!(site = %name, "the appliance that reports next replaces the site's data");
+    // A task of its own: to keep what a large copy has may take longer than the client waits.
+    let adopting = tokio::spawn(async move {
+        store.forget_succession().await?;
+        tracing::info!(site = %name, "the appliance that reports next replaces the site's data");
+        Ok::<_, StoreError>(())
+    });
+    adopting.await.unwrap_or(Err(StoreError::Closed))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -295,11 +295,20 @@ async fn another_database_is_taken_only_after_it_was_adopted() {
     assert!(refused.contains("portscan hub adopt house-3"), "{refused}");
     pair.assert_equal().await;
 
-    pair.link.copy.store().forget_succession().await.unwrap();
+    let before = rows(&pair.dir.path().join("hub/house-3").join(store::FILE_NAME));
+    // A second time, before the other database has arrived.
+    for _ in 0..2 {
+        pair.link.copy.store().forget_succession().await.unwrap();
+    }
     let mut position = fresh.begin().await.unwrap();
     fresh.send_round(&mut position).await.unwrap();
     let copy = rows(&pair.dir.path().join("hub/house-3").join(store::FILE_NAME));
     assert_eq!(copy["devices"], rows(&other.join(store::FILE_NAME))["devices"]);
+    assert_ne!(copy["devices"], before["devices"]);
+    // What the hub had is kept, once.
+    assert_eq!(rows(&pair.dir.path().join("hub/house-3/portscan.db.before-adopt")), before);
+    pair.link.copy.store().forget_succession().await.unwrap();
+    assert_eq!(rows(&pair.dir.path().join("hub/house-3/portscan.db.before-adopt")), copy);
 }
 
 #[tokio::test]
