@@ -200,10 +200,25 @@ fn a_hub_shows_what_its_sites_show_and_changes_what_they_expect() {
     eventually(LONG, "the site says what is to be done", || {
         fleet.site(1).get("/healthz").body.contains("enrol the site again").then_some(())
     });
+
+    // What is gone for good is forgotten, and what reports is not.
+    let (url, token) = (fleet.running.as_ref().unwrap().base().to_owned(), fleet.hub_token());
+    let forget =
+        |site: &str| fleet.hub.run(&["hub", "forget", site, "--url", &url, "--token", &token], COMMAND);
+    let refused = forget("house-1");
+    assert_eq!((refused.status.code(), refused.stderr.contains("portscan hub revoke")), (Some(1), true));
+    let forgotten = forget("house-2");
+    assert!(forgotten.status.success(), "{}", forgotten.stderr);
+    assert_eq!(fleet.at_hub("/v1/sites").as_array().unwrap().len(), 1);
+    assert_eq!(fleet.devices().len(), 6);
+    let copies = fleet.hub.database().with_file_name("sites");
+    assert!(copies.join("house-1").exists() && !copies.join("house-2").exists());
     for site in fleet.sites.drain(..) {
         site.running.unwrap().stop();
     }
     fleet.running.take().unwrap().stop();
+    fleet.start_hub();
+    assert_eq!(fleet.at_hub("/v1/sites").as_array().unwrap().len(), 1);
 }
 
 #[test]

@@ -54,6 +54,7 @@ pub(super) async fn serve(args: &ServeHubArgs, flags: &Overrides, verbose: u8) -
     let limits = http::ServerLimits::default();
     let parts = HubParts {
         sites: copies.sites(),
+        forget: Arc::new(copies.clone()),
         allowlist,
         gate: gate.clone(),
         health: seen_health,

@@ -61,7 +61,10 @@ pub use doctor::DoctorArgs;
 pub use expected::ExpectedCommand;
 pub use explain::ExplainArgs;
 pub use hosts::HostsArgs;
-pub use hub::{AdoptArgs, EnrolArgs, HubCommand, HubDirArgs, InitArgs, KeyCommand, RevokeArgs, ServeHubArgs};
+pub use hub::{
+    AdoptArgs, EnrolArgs, ForgetSiteArgs, HubCommand, HubDirArgs, InitArgs, KeyCommand, RevokeArgs,
+    ServeHubArgs,
+};
 pub use import::ImportArgs;
 pub use import_expected::ImportExpectedArgs;
 pub use run::RunArgs;

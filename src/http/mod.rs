@@ -45,7 +45,7 @@ pub use appliance::{ApplianceParts, StoredParts, owners_request, router};
 pub use auth::Gate;
 pub use body::pieces;
 pub use host_allowlist::HostAllowlist;
-pub use hub::{ForwardError, ForwardRequest, HubParts, HubSite, hub_router};
+pub use hub::{ForgetError, ForgetSite, ForwardError, ForwardRequest, HubParts, HubSite, hub_router};
 pub use limits::ServerLimits;
 pub use listen::{BindError, bind, bind_each};
 pub use reading::LeastRate;

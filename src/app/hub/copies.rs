@@ -8,6 +8,7 @@ use std::{
 };
 
 use axum::Router;
+use futures_util::future::BoxFuture;
 use tokio::{
     sync::watch,
     task::{JoinSet, spawn_blocking},
@@ -16,8 +17,8 @@ use tokio::{
 use super::forwarding::Forwarding;
 use crate::{
     clock::Clock,
-    fleet::{HubAnswer, MessageError, SiteMessage, SiteName},
-    http::{self, ApplianceParts, HubSite, StoredParts, Token},
+    fleet::{HubAnswer, MessageError, SiteMessage, SiteName, SiteState},
+    http::{self, ApplianceParts, ForgetError, ForgetSite, HubSite, StoredParts, Token},
     net::nats::{HubConnection, Received},
     resolve::{Resolve, ResolveError, Resolving},
     service::{
@@ -45,7 +46,7 @@ pub(super) struct Copies(Arc<CopiesState>);
 struct CopiesState {
     env: CopiesEnv,
     open: Mutex<OpenCopies>,
-    /// Held while a copy is opened, so that none is opened twice.
+    /// Held while a copy is opened, so that none is opened twice, and while one is removed.
     opening: tokio::sync::Mutex<()>,
     sites: watch::Sender<Arc<BTreeMap<SiteName, HubSite>>>,
 }
@@ -53,7 +54,7 @@ struct CopiesState {
 #[derive(Default)]
 struct OpenCopies {
     copies: BTreeMap<SiteName, Arc<SiteCopy>>,
-    threads: Vec<WriterThread>,
+    threads: BTreeMap<SiteName, WriterThread>,
     /// The sites whose copies cannot be opened, and why.
     unopened: BTreeMap<SiteName, String>,
     /// The messages that are being handled: at most one for each site, since a copy refuses a second one.
@@ -134,7 +135,7 @@ impl Copies {
         self.0.sites.send_replace(Arc::default());
         drop(copies);
         let joining = spawn_blocking(move || {
-            for thread in threads {
+            for thread in threads.into_values() {
                 if let Err(error) = thread.join() {
                     tracing::error!(%error, "failed to write to a copy while stopping");
                 }
@@ -158,6 +159,40 @@ impl Copies {
             }
         });
         unopened.chain(unwell).collect()
+    }
+
+    /// Closes the copy of a site that does not report, and removes its directory.
+    async fn remove(&self, site: SiteName) -> Result<(), ForgetError> {
+        let _opening = self.0.opening.lock().await;
+        let thread = {
+            let mut open = self.lock();
+            let is_connected = |copy: &Arc<SiteCopy>| {
+                matches!(copy.status().borrow().state, SiteState::Current | SiteState::CatchingUp)
+            };
+            if open.copies.get(&site).is_some_and(is_connected) {
+                return Err(ForgetError::Connected);
+            }
+            // One that cannot be opened may be forgotten, too.
+            if open.copies.remove(&site).is_none() && open.unopened.remove(&site).is_none() {
+                return Err(ForgetError::Unknown);
+            }
+            open.threads.remove(&site)
+        };
+        self.0.sites.send_modify(|sites| drop(Arc::make_mut(sites).remove(&site)));
+        let directory = self.0.env.directory.join(site.as_str());
+        let removing = spawn_blocking(move || {
+            // Nothing of what it has not written is missed.
+            let _ = thread.map(WriterThread::join);
+            fs::remove_dir_all(&directory)
+        });
+        match removing.await.unwrap_or_else(|_| Err(io::Error::other("the hub is stopping"))) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                // What is left of it is a problem until it is removed.
+                self.lock().unopened.insert(site, error.to_string());
+                Err(ForgetError::Failed(error.to_string()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Opens a site's copy, and remembers why it cannot be opened.
@@ -198,7 +233,7 @@ impl Copies {
         {
             let mut open = self.lock();
             open.copies.insert(site.clone(), Arc::clone(&copy));
-            open.threads.push(thread);
+            open.threads.insert(site.clone(), thread);
         }
         self.0.sites.send_modify(|sites| {
             Arc::make_mut(sites).insert(site, served);
@@ -208,6 +243,17 @@ impl Copies {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, OpenCopies> {
         self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ForgetSite for Copies {
+    fn forget(&self, site: SiteName) -> BoxFuture<'_, Result<(), ForgetError>> {
+        // A task of its own, which ends even if the client has gone.
+        let copies = self.clone();
+        let removing = tokio::spawn(async move { copies.remove(site).await });
+        Box::pin(async move {
+            removing.await.unwrap_or_else(|_| Err(ForgetError::Failed("the hub is stopping".to_owned())))
+        })
     }
 }
 

@@ -5,6 +5,7 @@
 //! | `init` | makes a hub's directory: the authority, the broker's and the hub's certificates, the broker's files |
 //! | `enrol`, `revoke` | add and remove a site's certificates |
 //! | `adopt` | lets another database take the place of a site's |
+//! | `forget` | removes what the hub has of a site that does not report any more |
 //! | `authority` | signs certificates |
 //! | `identity` | the name by which the broker knows a certificate |
 //! | `serve` | the options of the hub itself |
@@ -17,6 +18,7 @@ mod authority;
 mod broker;
 mod directory;
 mod enrol;
+mod forget;
 mod identity;
 mod init;
 mod revoke;
@@ -32,7 +34,10 @@ use std::{
 
 use clap::{Args, Subcommand};
 
-pub use self::{adopt::AdoptArgs, enrol::EnrolArgs, init::InitArgs, revoke::RevokeArgs, serve::ServeHubArgs};
+pub use self::{
+    adopt::AdoptArgs, enrol::EnrolArgs, forget::ForgetSiteArgs, init::InitArgs, revoke::RevokeArgs,
+    serve::ServeHubArgs,
+};
 use self::{directory::HubDir, identity::Holder};
 use super::{CliError, CommandEnv, Terminal};
 use crate::{
@@ -51,6 +56,8 @@ pub enum HubCommand {
     Serve(ServeHubArgs),
     /// Let another database take the place of a site's
     Adopt(AdoptArgs),
+    /// Delete what the hub has of a site that does not report any more
+    Forget(ForgetSiteArgs),
 }
 
 /// The commands for the keys of a fleet.
@@ -152,6 +159,7 @@ pub(super) async fn hub(
     match command {
         HubCommand::Keys(command) => change_keys(command, overrides, world.clock.as_ref(), terminal),
         HubCommand::Adopt(args) => adopt::adopt(args, overrides, world, terminal).await,
+        HubCommand::Forget(args) => forget::forget(args, overrides, world, terminal).await,
         // It runs for ever, with a log in place of a terminal, and is started by `app`.
         HubCommand::Serve(_) => Ok(super::FAILED),
     }

@@ -7,6 +7,7 @@
 //! | `selection` | `?site=NAME` |
 //! | `chosen` | the paths that are one site's, at the root |
 //! | `adopt` | lets another database take a site's place |
+//! | `forget` | drops a site that does not report any more |
 //! | `joined` | the lists of all sites as one |
 //! | `splice` | adds the site's name to each element of a list, as it passes |
 //! | `overview` | /v1/sites |
@@ -19,6 +20,7 @@
 mod adopt;
 mod chosen;
 mod exposition;
+mod forget;
 mod forward;
 mod joined;
 mod metrics;
@@ -34,7 +36,7 @@ use axum::{
     Extension, Router,
     extract::{Request, State},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 use futures_util::future::BoxFuture;
 use hyper::{
@@ -60,6 +62,8 @@ use crate::{
     store::Store,
 };
 
+pub use self::forget::{ForgetError, ForgetSite};
+
 /// All sites, by name.
 type Sites = Arc<BTreeMap<SiteName, HubSite>>;
 
@@ -67,6 +71,8 @@ type Sites = Arc<BTreeMap<SiteName, HubSite>>;
 pub struct HubParts {
     /// The sites; replaced as a whole when one is enrolled or revoked.
     pub sites: watch::Receiver<Arc<BTreeMap<SiteName, HubSite>>>,
+    /// Drops a site.
+    pub forget: Arc<dyn ForgetSite>,
     /// The host names under which requests are answered.
     pub allowlist: HostAllowlist,
     /// Decides which requests may write, before any is forwarded.
@@ -118,6 +124,7 @@ struct Hub(Arc<HubState>);
 
 struct HubState {
     sites: watch::Receiver<Arc<BTreeMap<SiteName, HubSite>>>,
+    forget: Arc<dyn ForgetSite>,
     gate: Gate,
     counts: overview::CountCache,
 }
@@ -139,13 +146,14 @@ impl HubState {
 
 /// All routes of a hub, with all layers.
 pub fn hub_router(parts: HubParts) -> Router {
-    let HubParts { sites, allowlist, gate, health, clock, limits } = parts;
-    let hub = Hub(Arc::new(HubState { sites, gate, counts: overview::CountCache::new(clock) }));
+    let HubParts { sites, forget, allowlist, gate, health, clock, limits } = parts;
+    let hub = Hub(Arc::new(HubState { sites, forget, gate, counts: overview::CountCache::new(clock) }));
     let healthz = async move || healthz(&health.borrow());
     let routes = dashboard::hub_routes()
         .route("/healthz", get(healthz))
         .route("/metrics", get(metrics::all))
         .route("/v1/sites", get(overview::sites))
+        .route("/v1/sites/{name}", delete(forget::forget))
         .route("/v1/sites/{name}/adopt", post(adopt::adopt));
     let routes = joined::PATHS
         .into_iter()

@@ -14,7 +14,9 @@ use super::{
 };
 use crate::{
     fleet::{FORWARDED_MAX, ForwardedAnswer, ForwardedRequest, SiteName, SiteState, SiteStatus},
-    http::{ForwardError, ForwardRequest, HubParts, HubSite, StoredParts, hub_router},
+    http::{
+        ForgetError, ForgetSite, ForwardError, ForwardRequest, HubParts, HubSite, StoredParts, hub_router,
+    },
     model::{PortState, Protocol, ScanId, ScanStatus},
     service::runner,
     store::{AnnotationPatch, DiskPace, ExpectationUpdate, Store, WriterThread},
@@ -51,6 +53,23 @@ impl ForwardRequest for Recorder {
         self.requests.lock().unwrap().push(request);
         let answer = self.answer.lock().unwrap().clone();
         Box::pin(ready(answer))
+    }
+}
+
+/// Forgets a site of which the hub has anything, unless it reports.
+struct Forgetful(watch::Sender<Arc<BTreeMap<SiteName, HubSite>>>);
+
+impl ForgetSite for Forgetful {
+    fn forget(&self, site: SiteName) -> BoxFuture<'_, Result<(), ForgetError>> {
+        let state = self.0.borrow().get(&site).map(|site| site.status.borrow().state);
+        Box::pin(ready(match state {
+            None => Err(ForgetError::Unknown),
+            Some(SiteState::Current) => Err(ForgetError::Connected),
+            Some(_) => {
+                self.0.send_modify(|sites| drop(Arc::make_mut(sites).remove(&site)));
+                Ok(())
+            }
+        }))
     }
 }
 
@@ -143,6 +162,7 @@ pub(super) async fn hub() -> TestHub {
     let limits = ServerLimits::default();
     let router = hub_router(HubParts {
         sites: seen,
+        forget: Arc::new(Forgetful(sites.clone())),
         allowlist,
         gate: gate.clone(),
         health: health_seen,
@@ -533,6 +553,25 @@ async fn a_site_that_does_not_answer_or_answers_nonsense_is_reported() {
     let answer = hub.send("POST", "/sites/house/v1/run", "").await;
     assert_eq!(answer.header("content-type"), Some("text/plain; charset=utf-8"));
     assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+}
+
+#[tokio::test]
+async fn a_site_that_does_not_report_is_forgotten_by_who_has_the_token() {
+    let hub = hub().await;
+    let ask = "DELETE /v1/sites/shop-2 HTTP/1.1\r\nHost: pi\r\nConnection: close\r\n\r\n";
+    assert_eq!(hub.served.ask(ask).await.status, 401);
+    let connected = hub.send("DELETE", "/v1/sites/house", "").await;
+    assert_eq!(
+        (connected.status, connected.error().contains("portscan hub revoke")),
+        (409, true),
+        "{connected:?}"
+    );
+    assert_eq!(hub.rows("/v1/sites").await.len(), 2);
+    assert_eq!(hub.send("DELETE", "/v1/sites/shop-2", "").await.status, 204);
+    assert_eq!(each(&hub.rows("/v1/sites").await, "name"), ["house"]);
+    for unknown in ["shop-2", "barn", "..", "%2e%2e", "HOUSE"] {
+        assert_eq!(hub.send("DELETE", &format!("/v1/sites/{unknown}"), "").await.status, 404, "{unknown}");
+    }
 }
 
 /// Parses a page of metrics as strictly as the format demands: returns all samples, without their values.
