@@ -13,6 +13,7 @@
 //! | `row` | rows of tables, as they travel |
 //! | `forwarded` | the requests that the hub forwards to a site |
 //! | `succession` | decides which batch a hub applies: each once, of one database alone |
+//! | `reporters` | notices that two appliances report as one site |
 //! | `status` | what the hub knows of a site's connection |
 //! | `work` | one scan, shared by many workers |
 
@@ -20,6 +21,7 @@ mod forwarded;
 mod link;
 mod message;
 mod names;
+mod reporters;
 mod row;
 mod status;
 pub mod subjects;
@@ -36,6 +38,7 @@ pub use message::{
     decode, encode,
 };
 pub use names::{FleetNameError, SiteName, WorkerName};
+pub use reporters::Reporters;
 pub use row::{ChangedRow, RowValue};
 pub use status::{SiteState, SiteStatus};
 pub use succession::{Standing, Succession, SuccessionVerdict};

@@ -275,6 +275,8 @@ impl Answering {
 pub struct Received {
     /// The site, as the broker has proven it.
     pub site: SiteName,
+    /// What all messages of one connection have in common: two appliances may have one certificate.
+    pub connection: String,
     /// The message, or why it cannot be read.
     pub message: Result<SiteMessage, crate::fleet::MessageError>,
     /// Where the answer goes.
@@ -350,8 +352,10 @@ impl SiteMessages {
                 tracing::warn!(%site, %subject, "a site wants its answer on a subject of another; ignored");
                 continue;
             }
+            // A client has one inbox for all answers; the last part is the message's own.
+            let connection = reply.rsplit_once('.').map_or("", |(inbox, _)| inbox).to_owned();
             let answering = Answering { client: self.client.clone(), subject: reply.to_string() };
-            return Some(Received { site, message: decode(&message.payload), answering });
+            return Some(Received { site, connection, message: decode(&message.payload), answering });
         }
     }
 }

@@ -96,15 +96,21 @@ impl Copies {
     pub(super) fn handle(&self, received: Received) {
         let copies = self.clone();
         let handling = async move {
-            let answer = copies.answer(&received.site, received.message).await;
-            received.answering.answer(&answer).await;
+            let Received { site, connection, message, answering } = received;
+            let answer = copies.answer(&site, &connection, message).await;
+            answering.answer(&answer).await;
         };
         let mut open = self.lock();
         while open.handling.try_join_next().is_some() {}
         open.handling.spawn(handling);
     }
 
-    async fn answer(&self, site: &SiteName, message: Result<SiteMessage, MessageError>) -> HubAnswer {
+    async fn answer(
+        &self,
+        site: &SiteName,
+        connection: &str,
+        message: Result<SiteMessage, MessageError>,
+    ) -> HubAnswer {
         let known = self.lock().copies.get(site).cloned();
         let copy = match known {
             Some(copy) => copy,
@@ -114,7 +120,7 @@ impl Copies {
             },
         };
         let answer = match message {
-            Ok(message) => copy.receive(message).await,
+            Ok(message) => copy.receive_from(connection, message).await,
             Err(error) => copy.refuse(&error).await,
         };
         if let HubAnswer::Refused(reason) = &answer {

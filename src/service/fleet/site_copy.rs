@@ -19,8 +19,8 @@ use crate::{
     config::Config,
     data_dir,
     fleet::{
-        Batch, HubAnswer, MessageError, Pass, SiteContext, SiteGreeting, SiteMessage, SiteName, SiteState,
-        SiteStatus, SuccessionVerdict,
+        Batch, HubAnswer, MessageError, Pass, Reporters, SiteContext, SiteGreeting, SiteMessage, SiteName,
+        SiteState, SiteStatus, SuccessionVerdict,
     },
     model::one_line,
     store::{self, Applied, Store, StoreError, WriterThread},
@@ -55,7 +55,8 @@ pub struct SiteCopy {
 /// What is known of the site beside its database.
 struct Known {
     context: CopiedContext,
-    /// Whether the present refusal is that of a greeting: of another appliance, perhaps, so that only a greeting ends it.
+    reporters: Reporters,
+    /// Whether the present refusal is that of a greeting, or of a second appliance: only a greeting ends it.
     is_greeting_refused: bool,
 }
 
@@ -99,7 +100,11 @@ impl SiteCopy {
             clock,
             status: watch::Sender::new(status),
             config: watch::Sender::new(Arc::new(Config::from_site(&known.context.config))),
-            known: Mutex::new(Known { context: known, is_greeting_refused: false }),
+            known: Mutex::new(Known {
+                context: known,
+                reporters: Reporters::default(),
+                is_greeting_refused: false,
+            }),
         };
         Ok((copy, thread))
     }
@@ -124,17 +129,23 @@ impl SiteCopy {
         self.config.subscribe()
     }
 
-    /// Handles a message of the site. A second one meanwhile is put off: a site sends one at a time, so it has given the
-    /// first one up, or is hostile.
-    pub async fn receive(&self, message: SiteMessage) -> HubAnswer {
+    /// Handles a message of the site that came by this connection. A second one meanwhile is put off: a site sends one at a
+    /// time, so it has given the first one up, or is hostile.
+    pub async fn receive_from(&self, connection: &str, message: SiteMessage) -> HubAnswer {
         let Ok(mut known) = self.known.try_lock() else { return busy() };
-        let is_greeting = matches!(message, SiteMessage::Greeting(_));
+        let is_second = known.reporters.is_second(connection, self.clock.now());
+        let is_greeting = is_second || matches!(message, SiteMessage::Greeting(_));
         let answer = match message {
-            SiteMessage::Greeting(greeting) => self.greet(&greeting, &mut known.context).await,
+            SiteMessage::Greeting(greeting) => self.greet(&greeting, &mut known.context, is_second).await,
+            // The last to greet.
+            _ if is_second => self.refuse_second(known.context.host.as_deref().unwrap_or("an appliance")),
             SiteMessage::Batch(batch) => self.apply(batch).await,
             SiteMessage::Context(context) => self.keep(context, &mut known.context).await,
             SiteMessage::Alive => self.answer_alive().await,
         };
+        if matches!(answer, HubAnswer::Committed(_)) {
+            known.reporters.note_commit(connection, self.clock.now());
+        }
         self.note(&answer, is_greeting, &mut known);
         answer
     }
@@ -206,7 +217,7 @@ impl SiteCopy {
         }
     }
 
-    async fn greet(&self, greeting: &SiteGreeting, known: &mut CopiedContext) -> HubAnswer {
+    async fn greet(&self, greeting: &SiteGreeting, known: &mut CopiedContext, is_second: bool) -> HubAnswer {
         let own = u32::try_from(Store::SCHEMA).unwrap_or(u32::MAX);
         let host = one_line(&greeting.host, LONGEST_WORD);
         if greeting.schema != own {
@@ -219,7 +230,11 @@ impl SiteCopy {
         }
         let answer = match self.store.succession().await.map(|succession| succession.greet(greeting)) {
             Err(error) => return HubAnswer::Later(error.to_string()),
-            Ok(verdict) => self.answer(verdict, &host),
+            // Another database, or an older state of this one, is more to know than that there are two.
+            Ok(verdict) => match self.answer(verdict, &host) {
+                HubAnswer::Continue(_) | HubAnswer::SendAll if is_second => self.refuse_second(&host),
+                answer => answer,
+            },
         };
         if !matches!(answer, HubAnswer::Refused(_)) {
             known.version = Some(one_line(&greeting.version, LONGEST_WORD));
@@ -227,6 +242,15 @@ impl SiteCopy {
             self.save(known).await;
         }
         answer
+    }
+
+    fn refuse_second(&self, host: &str) -> HubAnswer {
+        let site = &self.name;
+        HubAnswer::Refused(format!(
+            "{host} reports as {site} while another appliance does, with the same database: one of the two has a copy of \
+             the other's card. Remove the database of the second one and give it credentials of its own: portscan hub \
+             enrol NAME"
+        ))
     }
 
     fn answer(&self, verdict: SuccessionVerdict, host: &str) -> HubAnswer {

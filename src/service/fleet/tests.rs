@@ -18,7 +18,10 @@ use crate::{
     fleet::{Asking, HubAnswer, HubLink, LinkError, SiteMessage, SiteState, decode, encode},
     model::{Device, DeviceKey, Mac, PortSet, PortState, Protocol, ScanKind, ScanStatus},
     service::health::Health,
-    store::{self, AnnotationPatch, DiskPace, ExpectationUpdate, Store, WriterThread, tests::up},
+    store::{
+        self, AnnotationPatch, DiskPace, ExpectationUpdate, Store, WriterThread,
+        tests::{SetClock, up},
+    },
 };
 
 /// What becomes of the next messages, last one first; delivered when it is empty.
@@ -63,6 +66,13 @@ impl HubLink for LossyLink {
                 }
             }
         })
+    }
+}
+
+impl SiteCopy {
+    /// Handles a message of the one appliance that there is.
+    async fn receive(&self, message: SiteMessage) -> HubAnswer {
+        self.receive_from("_INBOX.site.house-3.one", message).await
     }
 }
 
@@ -279,6 +289,47 @@ async fn a_copied_card_is_refused_by_name_and_the_other_goes_on() {
     pair.sync().await.unwrap();
     pair.assert_equal().await;
     assert_eq!(pair.link.copy.status().borrow().refusal, None);
+}
+
+/// Neither has sent anything since the card was copied, so both have the newest pass.
+#[tokio::test]
+async fn a_copied_card_is_refused_by_its_signs_of_life() {
+    let clock = SetClock::at("2026-03-01T10:00:00Z");
+    let dir = tempfile::tempdir().unwrap();
+    let (copy, _thread) = SiteCopy::open("house-3".parse().unwrap(), dir.path(), clock.clone()).unwrap();
+    let greet = async |connection: &str, pass| {
+        let greeting = crate::fleet::SiteGreeting {
+            epoch: [1; 16],
+            schema: u32::try_from(Store::SCHEMA).unwrap(),
+            pass,
+            version: "1".to_owned(),
+            host: format!("pi-{connection}"),
+        };
+        copy.receive_from(connection, SiteMessage::Greeting(greeting)).await
+    };
+    assert_eq!(greet("one", None).await, HubAnswer::SendAll);
+    let rows = Vec::new();
+    let batch = crate::fleet::Batch { epoch: [1; 16], pass: None, replaces_all: true, is_last: true, rows };
+    let HubAnswer::Committed(pass) = copy.receive_from("one", SiteMessage::Batch(batch)).await else {
+        panic!("refused")
+    };
+    // As after a restart.
+    assert_eq!(greet("two", Some(pass)).await, HubAnswer::Continue(pass));
+    clock.pass(Duration::from_secs(20));
+    assert_eq!(copy.receive_from("one", SiteMessage::Alive).await, HubAnswer::Accepted);
+    for _ in 0..2 {
+        let HubAnswer::Refused(reason) = copy.receive_from("two", SiteMessage::Alive).await else {
+            panic!("taken")
+        };
+        assert!(reason.starts_with("pi-two reports as house-3"), "{reason}");
+        assert_eq!(greet("two", Some(pass)).await, HubAnswer::Refused(reason.clone()));
+        assert_eq!(copy.receive_from("one", SiteMessage::Alive).await, HubAnswer::Accepted);
+        let status = copy.status().borrow().clone();
+        assert_eq!((status.refusal, status.state), (Some(reason), SiteState::Current));
+    }
+    clock.pass(Duration::from_secs(61));
+    assert_eq!(greet("two", Some(pass)).await, HubAnswer::Continue(pass), "the other one is gone");
+    assert_eq!(copy.status().borrow().refusal, None);
 }
 
 #[tokio::test]

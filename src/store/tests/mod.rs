@@ -40,10 +40,10 @@ use crate::{
 };
 
 /// A clock that the test sets.
-struct SetClock(Mutex<(Moment, Timestamp)>);
+pub(crate) struct SetClock(Mutex<(Moment, Timestamp)>);
 
 impl SetClock {
-    fn at(wall: &str) -> Arc<Self> {
+    pub(crate) fn at(wall: &str) -> Arc<Self> {
         Arc::new(Self(Mutex::new((Moment::ZERO, wall.parse().unwrap()))))
     }
 
@@ -52,7 +52,7 @@ impl SetClock {
     }
 
     /// Advances both clocks.
-    fn pass(&self, time: Duration) {
+    pub(crate) fn pass(&self, time: Duration) {
         let mut clocks = self.0.lock().unwrap();
         clocks.0 += time;
         clocks.1 += time;
