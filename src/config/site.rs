@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::{Config, file};
+use crate::model::replace_unseen;
 
 impl Config {
     /// Returns this configuration without what is the appliance's own business: where it listens and keeps its data, whom
@@ -35,6 +36,10 @@ impl Config {
         for fault in faults {
             tracing::debug!(%fault, "a setting of a site is left out");
         }
+        // The file may say by escapes what its text does not show.
+        for name in config.devices.iter_mut().filter_map(|rule| rule.name.as_mut()) {
+            replace_unseen(name, &[]);
+        }
         config.for_hub()
     }
 }
@@ -55,6 +60,9 @@ mod tests {
         let read = Config::from_site(&sent);
         assert_eq!(read, config.for_hub());
         assert_eq!((read.ignore.len(), read.devices.len()), (1, 1));
+        let hostile = sent.replace("\"nas\"", "\"nas\\u202egpj\u{202e}\"");
+        assert_ne!(hostile, sent);
+        assert_eq!(Config::from_site(&hostile).devices[0].name.as_deref(), Some("nas\u{fffd}gpj\u{fffd}"));
     }
 
     #[test]

@@ -73,7 +73,7 @@ pub use state_age::StateAge;
 pub use tag::{TAGS_MAX, TagError, all_tags, parse_tag};
 pub use target::{TargetError, TargetSpec, canonical_net};
 pub use text::{
-    bytes_without_mark, escape_markup, is_unseen, one_line, strip_prefix_ignoring_case, without_mark,
-    without_secrets,
+    bytes_without_mark, escape_markup, is_unseen, one_line, replace_unseen, strip_prefix_ignoring_case,
+    without_mark, without_secrets,
 };
 pub use timing::{Timing, TimingError};

@@ -10,6 +10,14 @@ pub fn one_line(text: &str, max: usize) -> String {
     text.chars().take(max).map(|c| if is_unseen(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
+/// Replaces in a text what [`one_line`] replaces, except these characters.
+pub fn replace_unseen(text: &mut String, kept: &[char]) {
+    let is_replaced = |c: char| is_unseen(c) && !kept.contains(&c);
+    if text.contains(is_replaced) {
+        *text = text.replace(is_replaced, "\u{fffd}");
+    }
+}
+
 /// A text within HTML or XML, also within double quotes.
 pub fn escape_markup(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());

@@ -18,7 +18,7 @@
 //!   `summary`, `outboxes`, `alert_context`, `snoozes`, `told_findings`, `prune`, `room`, `ahead`, `backup`,
 //!   `outgoing`, `site_copy`;
 //! - *subjects with SQL that those share*: `identity`, `merge`, `endpoints`, `presence`, `insertion`, `contributors`,
-//!   `unconfirmed`, `events`, `expected`, `identified`, `fleet_tables`, `copied_values`;
+//!   `unconfirmed`, `events`, `expected`, `identified`, `fleet_tables`, `copied_text`, `copied_values`;
 //! - `handle`: what a task holds, and how it reaches the threads;
 //! - *threads*: `writer`, `reader` and `check`, with `commit`, `condition` and `reopen`;
 //! - `change`: the trait of the writes that share a commit;
@@ -51,6 +51,7 @@ mod commit;
 mod compared;
 mod condition;
 mod contributors;
+mod copied_text;
 mod copied_values;
 mod copy_remedy;
 mod endpoints;

@@ -6,7 +6,7 @@
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
 use super::{
-    copied_values,
+    copied_text, copied_values,
     error::{Result, StoreError},
     fleet_tables::{FleetTable, fleet_tables},
     handle::Store,
@@ -58,7 +58,7 @@ impl Store {
         self.run_exclusive(move |connection| {
             // Without effect inside a transaction.
             connection.execute_batch("PRAGMA foreign_keys = OFF")?;
-            let applied = apply(connection, &batch, pass);
+            let applied = apply(connection, batch, pass);
             connection.execute_batch("PRAGMA foreign_keys = ON")?;
             applied
         })
@@ -91,9 +91,9 @@ fn succession(connection: &Connection) -> Result<Succession> {
     Ok(Succession { standing: standing.optional()? })
 }
 
-fn apply(connection: &mut Connection, batch: &Batch, pass: Pass) -> Result<Applied> {
+fn apply(connection: &mut Connection, batch: Batch, pass: Pass) -> Result<Applied> {
     let transaction = connection.transaction()?;
-    match succession(&transaction)?.judge(batch) {
+    match succession(&transaction)?.judge(&batch) {
         SuccessionVerdict::Continues(_) | SuccessionVerdict::StartsAnew => {}
         verdict => return Ok(Applied::NotNext(verdict)),
     }
@@ -103,12 +103,13 @@ fn apply(connection: &mut Connection, batch: &Batch, pass: Pass) -> Result<Appli
             transaction.execute_batch(&format!("DELETE FROM {}", table.name))?;
         }
     }
-    for row in &batch.rows {
+    for mut row in batch.rows {
         let table = tables.get(usize::from(row.table));
-        let Some(table) = table.filter(|table| has_its_columns(table, row)) else {
+        let Some(table) = table.filter(|table| has_its_columns(table, &row)) else {
             return Ok(Applied::Malformed(format!("table {} has other columns", row.table)));
         };
-        match write(&transaction, table, row) {
+        copied_text::clean(table, &mut row);
+        match write(&transaction, table, &row) {
             Err(StoreError::Sqlite(error)) if is_of_the_row(&error) => {
                 return Ok(Applied::Malformed(format!("table {}: {error}", table.name)));
             }

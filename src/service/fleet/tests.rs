@@ -414,6 +414,42 @@ async fn a_batch_that_is_refused_is_told_until_one_is_committed() {
     assert_eq!((status.borrow().state, status.borrow().refusal.clone()), (SiteState::Current, None));
 }
 
+/// An appliance stores no such texts; whoever has its key may send them.
+#[tokio::test]
+async fn what_would_deceive_a_reader_is_replaced_in_all_texts_of_a_site() {
+    let pair = Pair::new();
+    let lookup = |name: &str| store::NameLookup {
+        device: device(1, true).key(),
+        source: crate::model::NameSource::Mdns,
+        name: Some(name.to_owned()),
+    };
+    let scan = pair.store.begin_scan("lan", ScanKind::Run, &PortSet::all()).await.unwrap();
+    pair.store.record(up(scan, device(1, true), &[22])).await.unwrap();
+    pair.store.record_names(vec![lookup("nas\u{202e}gpj")]).await.unwrap();
+    let row = pair.store.host_row(&device(1, true).key()).await.unwrap().unwrap();
+    let patch = AnnotationPatch {
+        name: Some(Some("a\u{200d}b\u{202e}".to_owned())),
+        note: Some(Some("one\ntwo\u{1b}".to_owned())),
+        ..AnnotationPatch::default()
+    };
+    pair.store.annotate(row, patch).await.unwrap();
+    pair.store.flush().await.unwrap();
+    let site = Connection::open(pair.dir.path().join("site").join(store::FILE_NAME)).unwrap();
+    let body = "{\"product\":\"a\\u202eb\",\"title\":\"\\u202e\"}";
+    let sql = "INSERT INTO identifications (id, digest, body) VALUES (1, x'00', ?1)";
+    pair.sync().await.unwrap();
+    site.execute(sql, [body]).unwrap();
+    pair.sync().await.unwrap();
+    let copy = pair.link.copy.store().host(&device(1, true).key()).await.unwrap().unwrap();
+    assert_eq!(copy.words.name.as_deref(), Some("a\u{200d}b\u{fffd}"));
+    assert_eq!(copy.words.note.as_deref(), Some("one\ntwo\u{fffd}"));
+    let copied = Connection::open(pair.dir.path().join("hub/house-3").join(store::FILE_NAME)).unwrap();
+    let text = |sql| copied.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
+    assert_eq!(text("SELECT name FROM names"), "nas\u{fffd}gpj");
+    let body: serde_json::Value = serde_json::from_str(&text("SELECT body FROM identifications")).unwrap();
+    assert_eq!(body, serde_json::json!({ "product": "a\u{fffd}b", "title": "\u{fffd}" }));
+}
+
 #[tokio::test]
 async fn a_configuration_that_is_too_long_is_refused() {
     let pair = Pair::new();
