@@ -48,7 +48,8 @@
 //! - another scanner's reports: a reader beside [`nmap`], imported by [`service::import`];
 //! - another product or device that greetings name: a line of a table in [`identify`]; another kind of greeting: its
 //!   grammar there;
-//! - another query over HTTP: a method of the [`store`], a handler in [`http`];
+//! - another query over HTTP: a method of the [`store`], a handler in [`http`], and its description in
+//!   `http/v1/openapi.json`, which a test writes;
 //! - another page for people: a file in `http/dashboard/page/pages/`, a line in `main.js` beside it;
 //! - another kind of change: a variant of [`model::ChangeKind`], recorded by the store once it is certain, shown in
 //!   [`http`];

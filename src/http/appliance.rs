@@ -22,6 +22,7 @@ use super::{
     lanscan,
     limits::ServerLimits,
     metrics, portscan,
+    routes::Routes,
     rows::ResponseQueues,
     token::Token,
     v1,
@@ -134,9 +135,16 @@ impl ApplianceParts {
 
 /// All routes of the appliance, with all layers.
 pub fn router(parts: ApplianceParts) -> Router {
+    let (allowlist, limits) = (parts.allowlist.clone(), parts.limits);
+    let routes = body::bounded(routes(parts).into_router(), limits);
+    with_layers(routes.layer(Extension(ResponseQueues::default())), allowlist)
+}
+
+/// All routes of the appliance, and their description.
+pub(super) fn routes(parts: ApplianceParts) -> Routes {
     let ApplianceParts {
         config,
-        allowlist,
+        allowlist: _,
         gate,
         advertised,
         store,
@@ -184,12 +192,12 @@ pub fn router(parts: ApplianceParts) -> Router {
         advertised,
         clock: Arc::clone(&clock),
     };
-    let original =
-        portscan::routes(&base, store, prober, gate.clone(), clock).merge(lanscan::routes(directory));
-    let routes = common(&base, move || health.borrow().clone())
-        .merge(metrics::routes(snapshots))
-        .merge(v1::routes(api, &gate, original));
-    with_layers(body::bounded(routes, limits).layer(Extension(ResponseQueues::default())), allowlist)
+    let undescribed = common(&base, move || health.borrow().clone()).merge(metrics::routes(snapshots));
+    Routes::new()
+        .beside(undescribed)
+        .merge(v1::routes(api, &gate, &base))
+        .merge(portscan::routes(&base, store, prober, gate, clock))
+        .merge(lanscan::routes(directory))
 }
 
 /// The routes that belong to no API.

@@ -3,8 +3,11 @@
 
 use axum::extract::{FromRequestParts, Path as AxumPath, Query as AxumQuery};
 use hyper::{Uri, http::request::Parts};
-use serde::de::DeserializeOwned;
-use utoipa::{IntoParams, openapi::path::ParameterIn};
+use serde::{
+    Deserializer,
+    de::{self, DeserializeOwned, Visitor},
+    forward_to_deserialize_any,
+};
 
 use super::answer::Refusal;
 
@@ -24,19 +27,18 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
     }
 }
 
-impl<S: Send + Sync, T: DeserializeOwned + IntoParams> FromRequestParts<S> for Query<T> {
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
         let read = AxumQuery::try_from_uri(&parts.uri);
-        read.map(|AxumQuery(query)| Self(query)).map_err(|_| Refusal::bad_request(fault::<T>(&parts.uri)))
+        read.map(|AxumQuery(query)| Self(query))
+            .map_err(|_| Refusal::bad_request(fault(&parts.uri, names::<T>())))
     }
 }
 
 /// What is wrong with a malformed query.
-fn fault<T: IntoParams>(uri: &Uri) -> String {
-    let known: Vec<String> =
-        T::into_params(|| Some(ParameterIn::Query)).into_iter().map(|parameter| parameter.name).collect();
+fn fault(uri: &Uri, known: &[&str]) -> String {
     let there = known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     let pairs = AxumQuery::<Vec<(String, String)>>::try_from_uri(uri).map(|AxumQuery(pairs)| pairs);
     let pairs = pairs.unwrap_or_default();
@@ -44,7 +46,7 @@ fn fault<T: IntoParams>(uri: &Uri) -> String {
     if let Some(twice) = known.iter().find(|name| times(name) > 1) {
         return format!("`{twice}` is there twice; write it once");
     }
-    match pairs.iter().find(|(key, _)| !known.contains(key)) {
+    match pairs.iter().find(|(key, _)| !known.contains(&key.as_str())) {
         Some((unknown, _)) => {
             let unknown: String = unknown.chars().take(40).collect();
             format!("there is no parameter `{unknown}` here; there is {there}")
@@ -52,6 +54,40 @@ fn fault<T: IntoParams>(uri: &Uri) -> String {
         None => {
             format!("the query is malformed; write it as ?NAME=VALUE, with & between two; there is {there}")
         }
+    }
+}
+
+/// The names of a query's parameters.
+fn names<T: DeserializeOwned>() -> &'static [&'static str] {
+    let mut names = [].as_slice();
+    // It ends as soon as it has the names: they are all that it is for.
+    let _ = T::deserialize(Names(&mut names));
+    names
+}
+
+/// Takes the names of a structure's fields, and has no values for them.
+struct Names<'a>(&'a mut &'static [&'static str]);
+
+impl<'de> Deserializer<'de> for Names<'_> {
+    type Error = de::value::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+        Err(de::Error::custom("no values"))
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        *self.0 = fields;
+        self.deserialize_any(visitor)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
     }
 }
 

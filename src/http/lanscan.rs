@@ -7,10 +7,10 @@ use axum::{extract::State, response::Response};
 use hyper::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
-use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     answer::{ErrorBody, Refusal, json},
+    routes::{Routes, route},
     rows::{self, ResponseQueue, Source, write_elements, write_json},
 };
 use crate::{
@@ -25,8 +25,8 @@ use crate::{
 /// Devices that are written at a time: some 10 KB.
 const ENTRIES: usize = 200;
 
-pub(super) fn routes(directory: DeviceDirectory) -> OpenApiRouter {
-    OpenApiRouter::new().routes(routes!(devices)).routes(routes!(status)).with_state(directory)
+pub(super) fn routes(directory: DeviceDirectory) -> Routes {
+    Routes::new().with(route!(devices)).with(route!(status)).with_state(directory)
 }
 
 /// Lists the devices of the LAN.

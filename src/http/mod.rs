@@ -34,6 +34,7 @@ mod portscan;
 mod probes;
 mod reading;
 mod refusals;
+mod routes;
 mod rows;
 mod sender;
 mod server;

@@ -6,13 +6,13 @@ use axum::{extract::State, response::Response};
 use hyper::{StatusCode, http::request::Parts};
 use serde::Serialize;
 use utoipa::ToSchema;
-use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     answer::{ErrorBody, Refusal, json},
     auth::Gate,
     extract::Path,
     probes::Probes,
+    routes::{Routes, route},
     rows::{self, ResponseQueue, Source, write_elements, write_json},
     sender::Sender,
 };
@@ -46,13 +46,13 @@ pub(super) fn routes(
     prober: PortProber,
     gate: Gate,
     clock: Arc<dyn Clock>,
-) -> OpenApiRouter {
+) -> Routes {
     // Braces would be the router's wildcards.
     let base = base.replace('{', "{{").replace('}', "}}");
-    let below = OpenApiRouter::new().routes(routes!(macs)).routes(routes!(device)).routes(routes!(probe));
+    let routes = Routes::new().with(route!(macs)).with(route!(device)).with(route!(probe));
     let prober = Arc::new(prober);
     let api = Api { store, prober, probes: Arc::new(Probes::new(clock)), gate };
-    OpenApiRouter::new().nest(&format!("/{base}"), below.with_state(api))
+    routes.with_state(api).below(&format!("/{base}"))
 }
 
 /// The devices that have a result.

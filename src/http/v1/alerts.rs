@@ -8,7 +8,6 @@ use hyper::{StatusCode, header::HeaderMap};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{Api, gated, shapes::DeviceText};
 use crate::{
@@ -18,6 +17,7 @@ use crate::{
         auth::Gate,
         body,
         extract::{Path, Query},
+        routes::{Routes, route},
     },
     model::{DeviceKey, parse_duration},
     service::alerts::{AlertRequestError, ChannelStatus, ChannelTest, DeliveryError},
@@ -30,15 +30,15 @@ const MOST: u32 = 500;
 /// The longest snooze: a forgotten one must not keep the appliance silent for good.
 const LONGEST_SNOOZE: Duration = Duration::from_secs(30 * 86_400);
 
-pub(super) fn routes(gate: &Gate) -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(alerts))
-        .routes(gated(gate, routes!(test_all)))
-        .routes(gated(gate, routes!(test)))
-        .routes(gated(gate, routes!(retry)))
-        .routes(gated(gate, routes!(acknowledge)))
-        .routes(gated(gate, routes!(snooze)))
-        .routes(gated(gate, routes!(end_snooze)))
+pub(super) fn routes(gate: &Gate) -> Routes<Api> {
+    Routes::new()
+        .with(route!(alerts))
+        .with(gated(gate, route!(test_all)))
+        .with(gated(gate, route!(test)))
+        .with(gated(gate, route!(retry)))
+        .with(gated(gate, route!(acknowledge)))
+        .with(gated(gate, route!(snooze)))
+        .with(gated(gate, route!(end_snooze)))
 }
 
 /// The alerts.

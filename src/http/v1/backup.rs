@@ -14,14 +14,19 @@ use hyper::{
     header::{self, HeaderValue},
 };
 use tokio::fs::File;
-use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{Api, gated};
-use crate::http::{answer::Refusal, auth::Gate, body, conversation::ExtendedTimeout};
+use crate::http::{
+    answer::Refusal,
+    auth::Gate,
+    body,
+    conversation::ExtendedTimeout,
+    routes::{Routes, route},
+};
 
-pub(super) fn routes(gate: &Gate) -> OpenApiRouter<Api> {
+pub(super) fn routes(gate: &Gate) -> Routes<Api> {
     // It changes nothing; but all that is known of all devices at once is for the owner alone.
-    OpenApiRouter::new().routes(gated(gate, routes!(backup)))
+    Routes::new().with(gated(gate, route!(backup)))
 }
 
 /// A copy of the database as it is now: an SQLite file, to be put back into an empty `data_dir`.

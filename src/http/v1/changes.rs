@@ -5,13 +5,13 @@ use futures_util::{TryStreamExt, stream};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{Api, shapes::DeviceText};
 use crate::{
     http::{
         answer::{ErrorBody, Refusal},
         extract::Query,
+        routes::{Routes, route},
         rows::{self, ResponseQueue},
     },
     model::{Address, ChangeEvent, ChangeFilter, DeviceKey, Mac, PortSet, Protocol},
@@ -20,8 +20,8 @@ use crate::{
 /// The least number that counts as Unix seconds; a smaller one is an id. No SD card lasts for that many changes.
 const SECONDS: i64 = 1_000_000_000;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(changes))
+pub(super) fn routes() -> Routes<Api> {
+    Routes::new().with(route!(changes))
 }
 
 /// Whether this value of `since` is the id of a change, and no time.

@@ -7,13 +7,13 @@ use futures_util::TryStreamExt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{Api, scans::scan_id, shapes::DeviceText};
 use crate::{
     http::{
         answer::{ErrorBody, Refusal},
         extract::{Path, Query},
+        routes::{Routes, route},
         rows::{self, ResponseQueue},
     },
     model::{DeviceKey, KnownState, PortState, Protocol},
@@ -23,12 +23,12 @@ use crate::{
 /// The time if no scan covers a port: Go's zero time, which portmantool's pages know.
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(differences))
-        .routes(routes!(scan_differences))
-        .routes(routes!(disagreements_now))
-        .routes(routes!(disagreements))
+pub(super) fn routes() -> Routes<Api> {
+    Routes::new()
+        .with(route!(differences))
+        .with(route!(scan_differences))
+        .with(route!(disagreements_now))
+        .with(route!(disagreements))
 }
 
 /// A port that is not in the expected state.

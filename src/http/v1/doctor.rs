@@ -10,19 +10,21 @@ use hyper::StatusCode;
 use serde::Serialize;
 use tokio::{sync::Mutex, task::spawn_blocking};
 use utoipa::ToSchema;
-use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::Api;
 use crate::{
-    http::answer::json,
+    http::{
+        answer::json,
+        routes::{Routes, route},
+    },
     model::{Diagnosis, DiagnosisState, Moment},
 };
 
 /// How long an answer holds: it reads the descriptors of every process, and any client may ask for it.
 const FRESH: Duration = Duration::from_secs(10);
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(doctor))
+pub(super) fn routes() -> Routes<Api> {
+    Routes::new().with(route!(doctor))
 }
 
 /// Reads and judges the machine; it blocks.

@@ -13,7 +13,6 @@ use futures_util::stream;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 use tokio::{select, sync::watch, time::sleep};
-use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{Api, changes::ChangeRow};
 use crate::{
@@ -22,6 +21,7 @@ use crate::{
         answer::{ErrorBody, Refusal},
         conversation::ExtendedTimeout,
         listeners::{ListenerSlot, Listeners},
+        routes::{Routes, route},
     },
     model::{Address, ChangeEvent, ChangeFilter, Mac, PortSet, Protocol, ScanId},
     service::{
@@ -36,8 +36,8 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// After how many milliseconds a browser is to reconnect.
 const RETRY: u64 = 5000;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(events)).layer(Extension(Listeners::default()))
+pub(super) fn routes() -> Routes<Api> {
+    Routes::new().with(route!(events).map(|handlers| handlers.layer(Extension(Listeners::default()))))
 }
 
 /// One listening client. It waits for changes that wake all listeners, and reads nothing before there is one.

@@ -6,7 +6,6 @@ use futures_util::TryStreamExt;
 use hyper::{StatusCode, header::HeaderMap};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Api, gated,
@@ -17,6 +16,7 @@ use crate::{
         answer::{ErrorBody, Refusal},
         auth::Gate,
         body,
+        routes::{Routes, route},
         rows::{self, ResponseQueue},
     },
     model::{DeviceKey, Expectation, PortState, Protocol},
@@ -26,11 +26,11 @@ use crate::{
 /// The longest comment, in characters: enough for some sentences.
 const COMMENT_MAX: usize = 1000;
 
-pub(super) fn routes(gate: &Gate) -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(expected))
-        .routes(gated(gate, routes!(expect)))
-        .routes(gated(gate, routes!(expect_no_more)))
+pub(super) fn routes(gate: &Gate) -> Routes<Api> {
+    Routes::new()
+        .with(route!(expected))
+        .with(gated(gate, route!(expect)))
+        .with(gated(gate, route!(expect_no_more)))
 }
 
 /// What is expected of one port.

@@ -5,16 +5,18 @@ use hyper::StatusCode;
 use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
-use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::Api;
 use crate::{
-    http::answer::json,
+    http::{
+        answer::json,
+        routes::{Routes, route},
+    },
     model::{FeedFacts, LimitFacts, MemoryFacts, ProbeFacts, ScanStatus, ScannerFacts, Snapshot, StoreFacts},
 };
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(health))
+pub(super) fn routes() -> Routes<Api> {
+    Routes::new().with(route!(health))
 }
 
 /// The appliance's health. Counters start when the appliance starts.

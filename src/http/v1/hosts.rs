@@ -14,7 +14,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
-use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Api, gated,
@@ -29,6 +28,7 @@ use crate::{
         auth::Gate,
         body,
         extract::Path,
+        routes::{Routes, route},
         rows::{self, PIECE, ResponseQueue, Source, write_elements, write_json},
     },
     model::{Address, DeviceKey, Mac, Name, Protocol},
@@ -57,12 +57,12 @@ const FIRST_PORT: PortKey = (Protocol::Ip, 0);
 /// The longest note, in characters.
 const NOTE_MAX: usize = 1000;
 
-pub(super) fn routes(gate: &Gate) -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(hosts))
-        .routes(routes!(host))
-        .routes(gated(gate, routes!(describe)))
-        .routes(gated(gate, routes!(forget)))
+pub(super) fn routes(gate: &Gate) -> Routes<Api> {
+    Routes::new()
+        .with(route!(hosts))
+        .with(route!(host))
+        .with(gated(gate, route!(describe)))
+        .with(gated(gate, route!(forget)))
 }
 
 /// A device.

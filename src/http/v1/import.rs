@@ -15,7 +15,6 @@ use hyper::{
 use serde::Serialize;
 use tokio::{fs::File, io::AsyncWriteExt, sync::Semaphore, time::interval};
 use utoipa::ToSchema;
-use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{Api, gated};
 use crate::{
@@ -24,6 +23,7 @@ use crate::{
         auth::Gate,
         body,
         conversation::ExtendedTimeout,
+        routes::{Routes, route},
     },
     service::import::{Counts, ImportError, Importer, Taken},
 };
@@ -103,8 +103,8 @@ impl From<&Taken> for ImportSummary {
     }
 }
 
-pub(super) fn routes(gate: &Gate) -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(gated(gate, routes!(import)))
+pub(super) fn routes(gate: &Gate) -> Routes<Api> {
+    Routes::new().with(gated(gate, route!(import)))
 }
 
 /// Imports a scan of nmap or masscan: a complete file of `-oX FILE`; or, as JSON, a result of the original portscan.

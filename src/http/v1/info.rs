@@ -5,18 +5,16 @@ use hyper::StatusCode;
 use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
-use utoipa_axum::{
-    router::{OpenApiRouter, UtoipaMethodRouter, UtoipaMethodRouterExt},
-    routes,
-};
 
 use super::Api;
-use crate::http::answer::{Refusal, json};
+use crate::http::{
+    answer::{Refusal, json},
+    routes::{Routes, route},
+};
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
+pub(super) fn routes() -> Routes<Api> {
     // The document names the methods one by one; any other method is answered, too.
-    let named: UtoipaMethodRouter<Api> = routes!(hello);
-    OpenApiRouter::new().routes(routes!(info)).routes(named.map(|_| any(hello)))
+    Routes::new().with(route!(info)).with(route!(hello).map(|_| any(hello)))
 }
 
 /// Counts of what the appliance knows.

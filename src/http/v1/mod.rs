@@ -1,8 +1,8 @@
 //! /v1: portmantool's API with this project's additions.
 //!
-//! One file for each resource, each with its `routes`. A handler is registered together with its description
-//! ([`utoipa::path`]), so that /v1/openapi.json never describes a route that does not exist. A handler that changes
-//! something is registered by [`gated`], and by nothing else.
+//! One file for each resource, each with its `routes`. A handler is registered by its description ([`utoipa::path`]), so
+//! that /v1/openapi.json never describes a route that does not exist. A handler that changes something is registered by
+//! [`gated`], and by nothing else.
 
 mod alerts;
 mod backup;
@@ -28,13 +28,13 @@ use std::{ops::Deref, sync::Arc};
 
 use axum::{Router, middleware::from_fn_with_state, routing::any};
 use tokio::sync::watch;
-use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 pub use self::doctor::{Diagnose, DiagnosisBody};
 pub(super) use self::{changes::is_change_id, doctor::Diagnoses, import::Imports};
 use super::{
     answer::Refusal,
     auth::{self, Gate},
+    routes::{Route, Routes},
 };
 use crate::{
     clock::Clock,
@@ -72,9 +72,9 @@ impl Deref for Api {
     }
 }
 
-/// Returns all routes under /v1, with the description of them and of these other routes.
-pub(super) fn routes(parts: ApiParts, gate: &Gate, others: OpenApiRouter) -> Router {
-    let own = OpenApiRouter::new()
+/// Returns all routes under /v1, the description of all of the appliance's routes included.
+pub(super) fn routes(parts: ApiParts, gate: &Gate, base: &str) -> Routes {
+    let own = Routes::new()
         .merge(alerts::routes(gate))
         .merge(backup::routes(gate))
         .merge(changes::routes())
@@ -89,10 +89,10 @@ pub(super) fn routes(parts: ApiParts, gate: &Gate, others: OpenApiRouter) -> Rou
         .merge(runs::routes(gate))
         .merge(scans::routes(gate));
     // A missing id is an error of its own, not a path that does not exist.
-    let own = ["/v1/diff/", "/v1/scan/", "/v1/scans/"]
+    let incomplete = ["/v1/diff/", "/v1/scan/", "/v1/scans/"]
         .into_iter()
-        .fold(own, |routes, path| routes.route(path, any(without_id)));
-    openapi::served(own.with_state(Api(Arc::new(parts))).merge(others))
+        .fold(Router::new(), |routes, path| routes.route(path, any(without_id)));
+    own.beside(incomplete).with_state(Api(Arc::new(parts))).merge(openapi::routes(base))
 }
 
 async fn without_id() -> Refusal {
@@ -100,7 +100,8 @@ async fn without_id() -> Refusal {
 }
 
 /// Marks a route that changes state: only clients that the [gate](Gate) allows may use it, and its description says so.
-fn gated(gate: &Gate, (schemas, paths, router): UtoipaMethodRouter<Api>) -> UtoipaMethodRouter<Api> {
-    let paths = openapi::with_authority(paths);
-    (schemas, paths, router.route_layer(from_fn_with_state(gate.clone(), auth::require)))
+fn gated(gate: &Gate, route: Route<Api>) -> Route<Api> {
+    #[cfg(test)]
+    let route = route.with_authority();
+    route.map(|handlers| handlers.route_layer(from_fn_with_state(gate.clone(), auth::require)))
 }

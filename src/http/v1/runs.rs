@@ -5,7 +5,6 @@ use hyper::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{Api, gated, scans::scan_id, shapes::DeviceText};
 use crate::{
@@ -13,6 +12,7 @@ use crate::{
         answer::{ErrorBody, Refusal, json},
         auth::Gate,
         extract::{Path, Query, number},
+        routes::{Routes, route},
     },
     model::{Address, Device, Mac, PortSet, ScanId},
     service::{
@@ -25,13 +25,13 @@ use crate::{
 /// Most runs that are listed at once.
 const MOST: u32 = 200;
 
-pub(super) fn routes(gate: &Gate) -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(gated(gate, routes!(start_all)))
-        .routes(gated(gate, routes!(start)))
-        .routes(routes!(runs))
-        .routes(routes!(run))
-        .routes(gated(gate, routes!(stop)))
+pub(super) fn routes(gate: &Gate) -> Routes<Api> {
+    Routes::new()
+        .with(gated(gate, route!(start_all)))
+        .with(gated(gate, route!(start)))
+        .with(route!(runs))
+        .with(route!(run))
+        .with(gated(gate, route!(stop)))
 }
 
 /// Restricts the scan to one device.

@@ -8,7 +8,6 @@ use futures_util::TryStreamExt;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Api, export, gated,
@@ -19,6 +18,7 @@ use crate::{
         answer::{ErrorBody, Refusal, json},
         auth::Gate,
         extract::{Path, Query},
+        routes::{Routes, route},
         rows::{self, ResponseQueue},
     },
     model::ScanId,
@@ -26,12 +26,12 @@ use crate::{
     store::Pruned,
 };
 
-pub(super) fn routes(gate: &Gate) -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(scans))
-        .routes(routes!(scan))
-        .routes(gated(gate, routes!(prune_all)))
-        .routes(gated(gate, routes!(prune)))
+pub(super) fn routes(gate: &Gate) -> Routes<Api> {
+    Routes::new()
+        .with(route!(scans))
+        .with(route!(scan))
+        .with(gated(gate, route!(prune_all)))
+        .with(gated(gate, route!(prune)))
 }
 
 /// A scan.
