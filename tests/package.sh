@@ -21,6 +21,8 @@ size=$(stat --format %s "$binary")
 # Of a release for a Pi: what is built quickly (PROFILE=quick) is half as large again.
 [ "$size" -le 12000000 ] || [ "$arch" = amd64 ] || [ "${PROFILE:-release}" != release ] \
   || fail "the binary has $size bytes, the limit for a Pi is 12 MB"
+# cross/no-unwind-tables.ld
+! grep -q ' \.eh_frame ' <<<"$(readelf --wide --sections "$binary")" || fail "it has unwind tables"
 symbols=$(readelf --wide --dyn-syms "$binary")
 glibc=$(grep -o '@GLIBC_[0-9.]*' <<<"$symbols" | sort -Vu | tail -1)
 [ "$(printf '%s\n@GLIBC_2.31\n' "$glibc" | sort -V | tail -1)" = @GLIBC_2.31 ] || fail "it needs ${glibc#@}"
