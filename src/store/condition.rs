@@ -89,6 +89,11 @@ impl Condition {
         self.change(|faults| faults.writing = writing);
     }
 
+    /// Records that a write has failed.
+    pub(super) fn note_failed_write(&self, error: &rusqlite::Error) {
+        self.note_writing(diagnose(&self.path, error));
+    }
+
     /// Checks whether the path still leads to the open file, publishes the result, and returns whether it does not.
     ///
     /// Call this before anything is opened by that path. With another file there, SQLite would take the log and its

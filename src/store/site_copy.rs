@@ -10,6 +10,7 @@ use super::{
     error::{Result, StoreError},
     fleet_tables::{FleetTable, fleet_tables},
     handle::Store,
+    health::StoreHealth,
     schema,
 };
 use crate::fleet::{Batch, ChangedRow, Pass, Standing, Succession, SuccessionVerdict};
@@ -55,14 +56,21 @@ impl Store {
         if self.bytes() > COPY_MAX {
             return Ok(Applied::TooLarge);
         }
-        self.run_exclusive(move |connection| {
+        let applying = self.run_exclusive(move |connection| {
             // Without effect inside a transaction.
             connection.execute_batch("PRAGMA foreign_keys = OFF")?;
             let applied = apply(connection, batch, pass);
             connection.execute_batch("PRAGMA foreign_keys = ON")?;
             applied
-        })
-        .await
+        });
+        let applied = applying.await;
+        // Nothing else writes to a copy, so nothing else would notice a full disk.
+        match &applied {
+            Ok(Applied::Committed) => self.condition.note_writing(StoreHealth::Ok),
+            Err(StoreError::Sqlite(error)) => self.condition.note_failed_write(error),
+            _ => {}
+        }
+        applied
     }
 
     /// Forgets which database the copy is of: the next batch begins a whole copy, of whichever database. What the copy has

@@ -216,6 +216,8 @@ impl Writer {
     /// Commits all pending changes and answers the callers, or keeps the changes for the next try.
     fn commit(&mut self) {
         let now = self.state.now();
+        // An empty batch shows that the file can be written only where that is tried on purpose.
+        let is_tried = !self.batch.is_empty() || self.last_failure.is_some();
         match self.write() {
             Ok(()) => {
                 self.last_failure = None;
@@ -223,7 +225,9 @@ impl Writer {
                 if self.batch.iter().any(|pending| pending.urgency() == Urgency::Paced) {
                     self.last_hosts = Some(now);
                 }
-                self.condition.note_writing(StoreHealth::Ok);
+                if is_tried {
+                    self.condition.note_writing(StoreHealth::Ok);
+                }
                 self.announce_events();
                 for pending in self.batch.drain(..) {
                     pending.answer();
