@@ -37,7 +37,7 @@ pub(super) async fn serve(args: &ServeHubArgs, flags: &Overrides, verbose: u8) -
     let (listeners, _lock) = take(&config)?;
     let token = Token::load(&config.data_dir, config.auth_token_file.as_deref())?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
-    let connection = HubConnection::open(&access).await?;
+    let connection = HubConnection::open(&access, Arc::clone(&clock)).await?;
     let messages = connection.messages().await?;
     let stop = CancellationToken::new();
     let directory: PathBuf = config.data_dir.join(HUB_COPIES);

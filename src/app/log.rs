@@ -53,7 +53,12 @@ pub(super) fn start(level: LevelFilter, verbose: u8) {
 /// (`hosts -v`) would show each of its own connections.
 fn targets(level: LevelFilter) -> Targets {
     let libraries = if level == LevelFilter::TRACE { level } else { level.min(LevelFilter::INFO) };
-    Targets::new().with_default(libraries).with_target(env!("CARGO_CRATE_NAME"), level)
+    // `net::nats` logs the same in this program's words.
+    let broker = if level == LevelFilter::TRACE { level } else { level.min(LevelFilter::WARN) };
+    Targets::new()
+        .with_default(libraries)
+        .with_target("async_nats", broker)
+        .with_target(env!("CARGO_CRATE_NAME"), level)
 }
 
 /// Writes the fields of an event as `tracing_subscriber` does by default, `message name=value`, each escaped.

@@ -326,8 +326,9 @@ impl Parts<'_> {
             return;
         };
         let host = hostname().unwrap_or_default();
+        let clock: Arc<dyn Clock> = Arc::new(self.clock);
         let (store, config) = (self.store.clone(), self.config.clone());
-        let parts = site::SiteParts { fleet, store, config, health, host, notices, router, token };
+        let parts = site::SiteParts { fleet, clock, store, config, health, host, notices, router, token };
         tasks.spawn(until_stopped(self.stop.clone(), site::run(parts)));
     }
 

@@ -9,6 +9,7 @@ use tokio::{sync::watch, time::sleep};
 use tower::ServiceExt;
 
 use crate::{
+    clock::Clock,
     config::{Config, FleetConfig, HubAccess},
     fleet::{FORWARDED_MAX, ForwardedAnswer, ForwardedRequest, is_forwardable},
     http::{Token, owners_request},
@@ -26,6 +27,7 @@ const PAUSE: Duration = Duration::from_secs(60);
 /// What makes an appliance a site.
 pub(super) struct SiteParts {
     pub(super) fleet: FleetConfig,
+    pub(super) clock: Arc<dyn Clock>,
     pub(super) store: Store,
     pub(super) config: watch::Receiver<Arc<Config>>,
     pub(super) health: watch::Receiver<Health>,
@@ -39,7 +41,7 @@ pub(super) struct SiteParts {
 /// Keeps the site connected, for ever.
 pub(super) async fn run(parts: SiteParts) {
     loop {
-        let error = match open(&parts.fleet).await {
+        let error = match open(&parts).await {
             Ok(connection) => match serve(&parts, connection).await {
                 Ok(never) => match never {},
                 Err(error) => error,
@@ -52,8 +54,8 @@ pub(super) async fn run(parts: SiteParts) {
     }
 }
 
-async fn open(fleet: &FleetConfig) -> Result<SiteConnection, BrokerError> {
-    SiteConnection::open(&broker_access(&fleet.access), fleet.site.clone()).await
+async fn open(SiteParts { fleet, clock, .. }: &SiteParts) -> Result<SiteConnection, BrokerError> {
+    SiteConnection::open(&broker_access(&fleet.access), fleet.site.clone(), Arc::clone(clock)).await
 }
 
 /// Where the broker is, and by what a member of the fleet is known there.

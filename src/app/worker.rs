@@ -31,7 +31,7 @@ pub(super) async fn work(flags: &Overrides, verbose: u8) -> anyhow::Result<()> {
     };
     let networks = reached(networks)?;
     let clock = SystemClock::start();
-    let connection = WorkerConnection::open(&broker_access(&access), name.clone()).await?;
+    let connection = WorkerConnection::open(&broker_access(&access), name.clone(), Arc::new(clock)).await?;
     let probing = probing(clock).context("the scanner cannot start")?;
     let stop = CancellationToken::new();
     let (current, seen) = watch::channel(Arc::new(config));
@@ -75,13 +75,12 @@ fn reached(configured: Vec<Pool>) -> anyhow::Result<BTreeSet<Pool>> {
     Ok(own)
 }
 
-/// Logs whether the broker is connected, and what it refuses.
+/// Logs what the broker refuses.
 async fn tell_trouble(connection: WorkerConnection) {
     let mut seen = connection.trouble();
     loop {
-        match connection.next_trouble(&mut seen).await {
-            None => tracing::info!("connected to the broker"),
-            Some(reason) => tracing::warn!(reason, "the broker cannot be used; trying again"),
+        if let Some(reason) = connection.next_trouble(&mut seen).await {
+            tracing::warn!(reason, "the broker cannot be used; trying again");
         }
     }
 }

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     convert::Infallible,
     io,
+    sync::Arc,
     time::Duration,
 };
 
@@ -152,7 +153,7 @@ async fn find_workers(
     name: JobName,
     world: &CommandEnv,
 ) -> Result<(JobConnection, FromWorkers, Workers), FleetScanError> {
-    let connection = JobConnection::open(access).await?;
+    let connection = JobConnection::open(access, Arc::clone(&world.clock)).await?;
     let mut received = connection.begin(name).await?;
     let workers = gather(&mut received, world).await?;
     Ok((connection, received, workers))

@@ -5,11 +5,16 @@
 
 mod work;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_nats::{Client, ConnectOptions, Event, RequestErrorKind, Subscriber, connection::State};
 use bytes::Bytes;
 use futures_util::StreamExt;
+use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 use tokio::{sync::watch, task::spawn_blocking, time::timeout};
 
@@ -18,6 +23,7 @@ pub use self::work::{
     WorkerConnection,
 };
 use crate::{
+    clock::Clock,
     fleet::{
         Asking, ForwardedAnswer, ForwardedRequest, HubAnswer, HubLink, LinkError, SiteMessage, SiteName,
         decode, encode, subjects,
@@ -75,39 +81,59 @@ pub enum BrokerError {
 
 /// Why the client cannot do what it should, as it last reported; `None`: it is connected, and nothing was refused since.
 #[derive(Clone)]
-struct LastReport(watch::Sender<Option<String>>);
+struct LastReport {
+    said: watch::Sender<Option<String>>,
+    /// What to say instead of what the client says, from that moment on: it does not pass on why TLS fails.
+    from: (Timestamp, String),
+    clock: Arc<dyn Clock>,
+}
 
 impl LastReport {
-    fn new() -> Self {
-        Self(watch::Sender::new(Some("there is no connection yet".to_owned())))
+    fn new(certificate: &Path, not_after: Timestamp, clock: Arc<dyn Clock>) -> Self {
+        let ended = format!(
+            "the certificate {} has ended on {}; make another at the hub, as docs/fleet.md says (Replace a certificate)",
+            certificate.display(),
+            not_after.to_zoned(TimeZone::UTC).date()
+        );
+        let said = watch::Sender::new(Some("there is no connection yet".to_owned()));
+        Self { said, from: (not_after, ended), clock }
     }
 
     fn note(&self, event: &Event) {
         let trouble = match event {
             Event::Connected => None,
             Event::Disconnected => Some("the connection was lost".to_owned()),
+            Event::ClientError(_) if self.clock.wall() > self.from.0 => Some(self.from.1.clone()),
             Event::ServerError(error) => Some(one_line(&error.to_string(), 200)),
             Event::ClientError(error) => Some(one_line(&error.to_string(), 200)),
             _ => return,
         };
-        tracing::debug!(%event, "the state of the connection to the broker has changed");
-        self.0.send_replace(trouble);
+        match event {
+            Event::Connected => tracing::info!("connected to the broker"),
+            Event::Disconnected => tracing::info!("the connection to the broker was lost; connecting again"),
+            _ => tracing::debug!(%event, "the broker or the connection to it reports an error"),
+        }
+        self.said.send_replace(trouble);
     }
 
     fn text(&self) -> String {
-        self.0.borrow().clone().unwrap_or_else(|| "the connection was lost".to_owned())
+        self.said.borrow().clone().unwrap_or_else(|| "the connection was lost".to_owned())
     }
 }
 
 /// Makes a client, which connects in the background, for as long as it takes.
-async fn connect(access: &BrokerAccess, inbox: String) -> Result<(Client, LastReport), BrokerError> {
+async fn connect(
+    access: &BrokerAccess,
+    inbox: String,
+    clock: Arc<dyn Clock>,
+) -> Result<(Client, LastReport), BrokerError> {
     // Checked here, because the client's errors name no file. Its settings are not taken from there: given whole, it would
     // trust this machine's authorities, too.
     let [authority, certificate, key] =
         [&access.authority, &access.certificate, &access.key].map(Clone::clone);
-    let checked = spawn_blocking(move || client_credentials(&authority, &certificate, &key).map(drop)).await;
-    checked.map_err(|error| BrokerError::Unusable(error.to_string()))??;
-    let report = LastReport::new();
+    let checked = spawn_blocking(move || client_credentials(&authority, &certificate, &key)).await;
+    let checked = checked.map_err(|error| BrokerError::Unusable(error.to_string()))??;
+    let report = LastReport::new(&access.certificate, checked.not_after, clock);
     let reported = report.clone();
     let options = ConnectOptions::new()
         .name("portscan")
@@ -180,8 +206,12 @@ impl SiteConnection {
     ///
     /// # Errors
     /// The credentials cannot be used.
-    pub async fn open(access: &BrokerAccess, site: SiteName) -> Result<Self, BrokerError> {
-        let (client, report) = connect(access, subjects::inbox_of_site(&site)).await?;
+    pub async fn open(
+        access: &BrokerAccess,
+        site: SiteName,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, BrokerError> {
+        let (client, report) = connect(access, subjects::inbox_of_site(&site), clock).await?;
         Ok(Self { client, site, report })
     }
 
@@ -200,7 +230,7 @@ impl SiteConnection {
 
     /// Waits until the broker is connected, or for as long as that usually takes at most.
     pub async fn wait_until_connected(&self) {
-        let mut report = self.report.0.subscribe();
+        let mut report = self.report.said.subscribe();
         let _ = timeout(CONNECTING, report.wait_for(Option::is_none)).await;
     }
 
@@ -295,8 +325,8 @@ impl HubConnection {
     ///
     /// # Errors
     /// The credentials cannot be used.
-    pub async fn open(access: &BrokerAccess) -> Result<Self, BrokerError> {
-        let (client, report) = connect(access, subjects::INBOX_OF_HUB.to_owned()).await?;
+    pub async fn open(access: &BrokerAccess, clock: Arc<dyn Clock>) -> Result<Self, BrokerError> {
+        let (client, report) = connect(access, subjects::INBOX_OF_HUB.to_owned(), clock).await?;
         Ok(Self { client, report })
     }
 
@@ -363,6 +393,7 @@ impl SiteMessages {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::SystemClock;
 
     #[test]
     fn the_pauses_double_up_to_a_minute() {
@@ -378,7 +409,11 @@ mod tests {
         let [authority, certificate, key] =
             ["ca.crt", "site.crt", "site.key"].map(|name| dir.path().join(name));
         let access = BrokerAccess { host: "localhost".to_owned(), port: 4222, authority, certificate, key };
-        let error = SiteConnection::open(&access, "a".parse().unwrap()).await.err().unwrap().to_string();
+        let error = SiteConnection::open(&access, "a".parse().unwrap(), Arc::new(SystemClock::start()))
+            .await
+            .err()
+            .unwrap()
+            .to_string();
         assert!(error.contains("ca.crt"), "{error}");
     }
 }

@@ -89,7 +89,10 @@ async fn send(stores: &[Store], fleet: &Fleet<'_>) -> Duration {
         let access = BrokerAccess { host: "localhost".to_owned(), port: PORT, authority, certificate, key };
         let store = store.clone();
         uplinks.spawn(async move {
-            let connection = SiteConnection::open(&access, name.parse().unwrap()).await.unwrap();
+            let connection =
+                SiteConnection::open(&access, name.parse().unwrap(), Arc::new(SystemClock::start()))
+                    .await
+                    .unwrap();
             connection.wait_until_connected().await;
             let parts = UplinkParts {
                 store: store.clone(),

@@ -4,7 +4,7 @@
 //! depends on their being kept: the command puts those in again that are lost. All else are requests, as between a site
 //! and its hub.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use async_nats::{
     Client, Subscriber,
@@ -21,6 +21,7 @@ use tokio::{sync::watch, time::timeout};
 
 use super::{Answering, BrokerAccess, BrokerError, CONNECTING, LastReport, Missing, connect, request};
 use crate::{
+    clock::Clock,
     fleet::{
         MessageError, WorkerName, decode, encode, subjects,
         work::{
@@ -113,9 +114,9 @@ impl JobConnection {
     ///
     /// # Errors
     /// The credentials cannot be used.
-    pub async fn open(access: &BrokerAccess) -> Result<Self, BrokerError> {
-        let (client, report) = connect(access, subjects::INBOX_OF_HUB.to_owned()).await?;
-        let mut seen = report.0.subscribe();
+    pub async fn open(access: &BrokerAccess, clock: Arc<dyn Clock>) -> Result<Self, BrokerError> {
+        let (client, report) = connect(access, subjects::INBOX_OF_HUB.to_owned(), clock).await?;
+        let mut seen = report.said.subscribe();
         let _ = timeout(CONNECTING, seen.wait_for(Option::is_none)).await;
         Ok(Self { queues: context(&client), client, report })
     }
@@ -250,7 +251,7 @@ impl JobConnection {
 
     /// What a failure means, by what the broker has said of it (nats-server, "errors.go").
     fn explain(&self, error: &str) -> QueueError {
-        let said = self.report.0.borrow().clone().unwrap_or_default();
+        let said = self.report.said.borrow().clone().unwrap_or_default();
         if said.to_ascii_lowercase().contains("permissions violation") {
             QueueError::NotAllowed
         } else if self.client.connection_state() != State::Connected {
@@ -352,8 +353,12 @@ impl WorkerConnection {
     ///
     /// # Errors
     /// The credentials cannot be used.
-    pub async fn open(access: &BrokerAccess, worker: WorkerName) -> Result<Self, BrokerError> {
-        let (client, report) = connect(access, subjects::inbox_of_worker(&worker)).await?;
+    pub async fn open(
+        access: &BrokerAccess,
+        worker: WorkerName,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, BrokerError> {
+        let (client, report) = connect(access, subjects::inbox_of_worker(&worker), clock).await?;
         Ok(Self { queues: context(&client), client, worker, report })
     }
 
@@ -380,7 +385,7 @@ impl WorkerConnection {
 
     /// What the broker has said so far, for [`next_trouble`](Self::next_trouble).
     pub fn trouble(&self) -> watch::Receiver<Option<String>> {
-        self.report.0.subscribe()
+        self.report.said.subscribe()
     }
 
     /// Returns the calls of commands that look for workers.
