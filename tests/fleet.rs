@@ -1,18 +1,20 @@
 //! Sites, their broker and their hub, as real processes, of which any may be killed: in the end the hub shows what each
 //! site shows.
 
+mod histories;
 mod scale;
 mod workers;
 
-use std::{path::PathBuf, time::Duration};
+use std::{fs, path::PathBuf, process::Command, time::Duration};
 
-use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
     harness::{
-        LONG, NO_IDENTIFICATION, Portscan, Running, eventually,
+        LONG, NO_IDENTIFICATION, Portscan, Running,
+        disk::SmallDisk,
+        eventually,
         nats::{NatsServer, NatsVersion},
         scanner, static_feed,
     },
@@ -55,6 +57,8 @@ struct Fleet<'a> {
     broker: Option<NatsServer>,
     version: NatsVersion,
     sites: Vec<SiteOfFleet>,
+    /// Whether each site has a time of day of its own, in the file with its name in `home`, as its offset.
+    has_clocks: bool,
 }
 
 impl<'a> Fleet<'a> {
@@ -65,16 +69,25 @@ impl<'a> Fleet<'a> {
 
     /// The same with a broker of this version.
     fn start_with(lab: &'a Lab, sites: usize, version: NatsVersion) -> Self {
+        Self::prepare(lab, version).begin(sites)
+    }
+
+    /// A fleet of which nothing runs yet.
+    fn prepare(lab: &'a Lab, version: NatsVersion) -> Self {
         let home = tempfile::tempdir().unwrap();
         let hub = Portscan::new(lab, &format!("[feed]\nurl = []\nhosts = []\n{STILL}"));
-        let mut fleet = Self { lab, home, hub, running: None, broker: None, version, sites: Vec::new() };
-        fleet.hub_command(&["init", "--name", "localhost", "--bind", "127.0.0.1:4222"]);
-        fleet.start_broker();
-        fleet.start_hub();
+        Self { lab, home, hub, running: None, broker: None, version, sites: Vec::new(), has_clocks: false }
+    }
+
+    /// Starts broker and hub, and this many sites.
+    fn begin(mut self, sites: usize) -> Self {
+        self.hub_command(&["init", "--name", "localhost", "--bind", "127.0.0.1:4222"]);
+        self.start_broker();
+        self.start_hub();
         for number in 1..=sites {
-            fleet.enrol(&format!("house-{number}"));
+            self.enrol(&format!("house-{number}"));
         }
-        fleet
+        self
     }
 
     fn hub_command(&self, arguments: &[&str]) -> String {
@@ -111,9 +124,20 @@ impl<'a> Fleet<'a> {
         let feed = static_feed(self.lab);
         let config =
             format!("{feed}{NO_IDENTIFICATION}{STILL}{fleet}{}", scanner("lan", "1d", "20-25,80,443"));
-        let appliance = Portscan::new(self.lab, &config);
+        let mut appliance = Portscan::new(self.lab, &config);
+        if self.has_clocks {
+            self.set_clock(name, 0);
+            appliance = appliance.with_clock(&self.home.path().join(name));
+        }
         let running = Some(appliance.start());
         self.sites.push(SiteOfFleet { name: name.to_owned(), appliance, running });
+    }
+
+    /// Sets the clock of a site, or of the hub, this many seconds before or after the machine's.
+    fn set_clock(&self, name: &str, offset: i64) {
+        let written = self.home.path().join("clock.new");
+        fs::write(&written, format!("{offset:+}")).unwrap();
+        fs::rename(written, self.home.path().join(name)).unwrap();
     }
 
     fn hub_token(&self) -> String {
@@ -133,7 +157,8 @@ impl<'a> Fleet<'a> {
     /// Scans all devices of a site, to the end.
     fn scan(&self, place: usize) {
         let site = self.site(place);
-        assert_eq!(site.post("/v1/run").status, 202);
+        let answer = site.post("/v1/run");
+        assert_eq!(answer.status, 202, "{answer:?}");
         eventually(LONG, "the run ends", || {
             let info = site.get("/v1/scans").json();
             let all = info.as_array().unwrap();
@@ -228,9 +253,9 @@ fn a_damaged_copy_is_told_and_the_others_are_served() {
     fleet.wait_until_equal();
     fleet.running.take().unwrap().kill();
     let copy = fleet.hub.database().with_file_name("sites").join("house-2");
-    std::fs::remove_dir_all(&copy).unwrap();
-    std::fs::create_dir(&copy).unwrap();
-    std::fs::write(copy.join("portscan.db"), "no database at all".repeat(1000)).unwrap();
+    fs::remove_dir_all(&copy).unwrap();
+    fs::create_dir(&copy).unwrap();
+    fs::write(copy.join("portscan.db"), "no database at all".repeat(1000)).unwrap();
     fleet.start_hub();
     let health = eventually(LONG, "the hub says that a copy is damaged", || {
         let health = fleet.running.as_ref().unwrap().get("/healthz");
@@ -240,10 +265,42 @@ fn a_damaged_copy_is_told_and_the_others_are_served() {
     assert_eq!(fleet.at_hub("/sites/house-1/v1/hosts").as_array().unwrap().len(), 6);
 
     fleet.running.take().unwrap().stop();
-    std::fs::remove_dir_all(&copy).unwrap();
+    fs::remove_dir_all(&copy).unwrap();
     fleet.start_hub();
     fleet.wait_until_equal();
     assert_eq!(fleet.running.as_ref().unwrap().get("/healthz").status, 200);
+}
+
+/// The broker closes the connection, and TLS is all that says why.
+#[test]
+fn a_site_whose_certificate_has_ended_says_so_and_goes_on_with_another() {
+    let lab = Lab::describe(DEVICES);
+    let mut fleet = Fleet::start(&lab, 1);
+    fleet.wait_until_equal();
+    fleet.sites[0].running.take().unwrap().stop();
+    let credentials = fleet.home.path().join("sites/house-1");
+    // The same, with an end of yesterday.
+    let hub = fleet.home.path().join("hub");
+    let [ca, ca_key] = ["ca.crt", "ca.key"].map(|name| hub.join(name).display().to_string());
+    let openssl = |arguments: &str| {
+        let made = Command::new("openssl").args(arguments.split(' ')).current_dir(&credentials).output();
+        let made = made.unwrap();
+        assert!(made.status.success(), "openssl {arguments}: {}", String::from_utf8_lossy(&made.stderr));
+    };
+    openssl("x509 -x509toreq -in site.crt -signkey site.key -copy_extensions copyall -out request.pem");
+    let signing = format!("x509 -req -in request.pem -CA {ca} -CAkey {ca_key} -days -1");
+    openssl(&format!("{signing} -copy_extensions copyall -out site.crt"));
+    fleet.sites[0].running = Some(fleet.sites[0].appliance.start());
+    eventually(LONG, "the site says that its certificate has ended", || {
+        let health = fleet.site(0).get("/healthz").body;
+        health.contains("site.crt has ended on").then_some(())
+    });
+    fs::remove_dir_all(&credentials).unwrap();
+    fleet.credentials("house-1");
+    fleet.sites[0].running.take().unwrap().stop();
+    fleet.sites[0].running = Some(fleet.sites[0].appliance.start());
+    fleet.scan(0);
+    fleet.wait_until_equal();
 }
 
 #[test]
@@ -264,7 +321,7 @@ fn a_new_database_takes_a_sites_place_once_a_person_says_so() {
     fleet.site(0).wait_for_complete(6, LONG);
     fleet.wait_until_equal();
     fleet.sites[0].running.take().unwrap().stop();
-    std::fs::remove_file(fleet.sites[0].appliance.database()).unwrap();
+    fs::remove_file(fleet.sites[0].appliance.database()).unwrap();
     fleet.sites[0].running = Some(fleet.sites[0].appliance.start());
     let refusal = eventually(LONG, "the hub refuses another database", || {
         fleet.at_hub("/v1/sites")[0]["refusal"].as_str().map(str::to_owned)
@@ -282,70 +339,42 @@ fn a_new_database_takes_a_sites_place_once_a_person_says_so() {
     assert_eq!(fleet.at_hub("/v1/sites")[0]["refusal"], Value::Null);
 }
 
-/// What may happen between two looks.
-fn happen(fleet: &mut Fleet<'_>, random: &mut fastrand::Rng) -> &'static str {
-    let place = random.usize(..fleet.sites.len());
-    match random.u8(0..8) {
-        0 | 1 => {
-            fleet.scan(place);
-            "a site scans"
-        }
-        2 => {
-            let port = random.u16(20..26);
-            let state = if random.bool() { "open" } else { "closed" };
-            let address = format!("10.77.0.{}", random.u8(10..16));
-            let rows = json!([{ "address": address, "port": port, "protocol": "tcp", "state": state }]);
-            assert_eq!(fleet.site(place).patch("/v1/expected", &rows).status, 204);
-            "a site expects something else"
-        }
-        3 => {
-            let host = format!("/v1/hosts/10.77.0.{}", random.u8(10..16));
-            let answer =
-                fleet.site(place).patch(&host, &json!({ "name": format!("device {}", random.u8(..)) }));
-            assert!(matches!(answer.status, 200 | 204), "{answer:?}");
-            "a person names a device"
-        }
-        4 => {
-            fleet.sites[place].running.take().unwrap().kill();
-            fleet.sites[place].running = Some(fleet.sites[place].appliance.start());
-            "a site is killed"
-        }
-        5 => {
-            fleet.running.take().unwrap().kill();
-            fleet.start_hub();
-            "the hub is killed"
-        }
-        6 => {
-            // Dropping it kills it.
-            fleet.broker.take();
-            fleet.start_broker();
-            "the broker is killed"
-        }
-        _ => {
-            let broker = fleet.broker.as_ref().unwrap();
-            broker.signal(Signal::SIGSTOP);
-            fleet.scan(place);
-            broker.signal(Signal::SIGCONT);
-            "a site scans while the broker stands still"
-        }
-    }
-}
-
-/// `make fleet` sets a hundred histories of five sites.
+/// The hub refuses what it cannot keep, and the site keeps it.
 #[test]
-fn whatever_is_killed_the_hub_ends_with_what_each_site_has() {
-    let number = |name: &str, usual| std::env::var(name).map_or(usual, |text| text.parse().unwrap());
-    let (histories, sites) = (number("PORTSCAN_TEST_HISTORIES", 1), number("PORTSCAN_TEST_SITES", 2));
-    for seed in 0..histories {
-        let lab = Lab::describe(DEVICES);
-        let mut random = fastrand::Rng::with_seed(u64::try_from(seed).unwrap());
-        let mut fleet = Fleet::start(&lab, sites);
-        for place in 0..sites {
-            fleet.site(place).wait_for_complete(6, LONG);
-        }
-        let happened: Vec<&str> = (0..10).map(|_| happen(&mut fleet, &mut random)).collect();
-        eprintln!("history {seed}: {}", happened.join(", "));
-        fleet.wait_until_equal();
-        assert_eq!(fleet.devices().len(), 6 * sites);
-    }
+fn a_hub_with_a_full_disk_says_so_and_catches_up_once_there_is_room() {
+    let lab = Lab::describe(DEVICES);
+    let disk = SmallDisk::new(24 << 20);
+    let mut fleet = Fleet::prepare(&lab, NatsVersion::Newest);
+    fleet.hub = fleet.hub.data_dir(&disk.path().join("hub"));
+    let mut fleet = fleet.begin(1);
+    fleet.site(0).wait_for_complete(6, LONG);
+    fleet.wait_until_equal();
+    let full = disk.fill();
+    let expected = |port: u16| {
+        let rows = json!([{ "address": "10.77.0.10", "port": port, "protocol": "tcp", "state": "open" }]);
+        assert_eq!(fleet.site(0).patch("/v1/expected", &rows).status, 204);
+    };
+    // A commit may fit into what the database has free, so more follow.
+    let mut port = 1;
+    let health = eventually(LONG, "the hub says that its disk is full", || {
+        expected(port);
+        port += 1;
+        let health = fleet.running.as_ref().unwrap().get("/healthz");
+        (health.status == 503 && health.body.contains("disk is full")).then_some(health.body)
+    });
+    assert!(health.contains("house-1"), "{health}");
+    let shown = fleet.at_hub("/v1/sites");
+    assert!(shown[0]["refusal"].as_str().unwrap().contains("disk is full"), "{shown}");
+    eventually(LONG, "the site says why it cannot send", || {
+        let health = fleet.site(0).get("/healthz").body;
+        health.contains("disk is full").then_some(())
+    });
+    // Neither is it lost if the hub is killed meanwhile.
+    fleet.running.take().unwrap().kill();
+    drop(full);
+    fleet.start_hub();
+    fleet.wait_until_equal();
+    eventually(LONG, "the hub says that all is well", || {
+        (fleet.running.as_ref().unwrap().get("/healthz").status == 200).then_some(())
+    });
 }

@@ -379,7 +379,7 @@ fn a_report_of_any_host_is_read_as_it_was_written() {
 
 #[test]
 fn a_result_is_taken_once_and_only_if_it_is_about_its_host() {
-    let mut job = job(2, 2, Liveness::Check);
+    let mut job = job(64, 2, Liveness::Check);
     let (_, shard) = job.next_shard(Moment::ZERO).unwrap();
     let (address, ports) = (&shard.hosts[0], shard.host_settings().ports);
     let take = |job: &mut FleetJob, number, place, report| {
@@ -396,7 +396,7 @@ fn a_result_is_taken_once_and_only_if_it_is_about_its_host() {
     let nonsense = (JobAnswer::NotYours, Some(JobEvent::Nonsense(worker(0))));
     assert_eq!(take(&mut job, 0, 0, with(&[])), nonsense, "it has not begun");
     job.receive(&worker(0), WorkerReport::Begun(shard.id, 1), Moment::ZERO);
-    assert_eq!(take(&mut job, 0, 9, with(&[])), nonsense, "no such host");
+    assert_eq!(take(&mut job, 0, 99, with(&[])), nonsense, "no such host");
     assert_eq!(take(&mut job, 0, 0, up(&"192.0.2.1".parse().unwrap(), &ports)), nonsense);
     assert_eq!(
         take(&mut job, 0, 0, up(address, &"22,443".parse().unwrap())),
