@@ -228,8 +228,10 @@ alerts: setup ## send a thousand alerts through each channel while all are kille
 fleet: export PORTSCAN_TEST_HISTORIES ?= 100
 fleet: export PORTSCAN_TEST_SITES ?= 5
 fleet: setup ## kill sites, hub and broker in a hundred histories of five sites; the hub's copies must be equal
+	$(CARGO) build --locked --profile quick
 	$(CARGO) test --locked --lib --test integration --no-run
-	$(AS_ROOT) $(CARGO) test --locked --offline --lib --test integration -- --nocapture fleet::
+	PORTSCAN_TEST_BINARY=$(CURDIR)/$(BINARY) $(AS_ROOT) $(CARGO) test --locked --offline --lib --test integration -- \
+	  --nocapture fleet::
 
 fleet-cost: setup ## measure a hub of forty sites with 250 devices each: time, memory, disk, answers
 	$(CARGO) build --locked --profile quick

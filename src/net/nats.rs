@@ -159,9 +159,10 @@ async fn connect(
     Ok((client, report))
 }
 
-/// The pause before an attempt: 1, 2, 4, ... 60 s.
-fn pause(attempts: usize) -> Duration {
-    let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX).min(6);
+/// The pause before an attempt, of which the first has the number 1: none, then 1, 2, 4, ... 60 s.
+fn pause(attempt: usize) -> Duration {
+    let Some(doublings) = attempt.checked_sub(2) else { return Duration::ZERO };
+    let doublings = u32::try_from(doublings).unwrap_or(u32::MAX).min(6);
     Duration::from_secs(1 << doublings).min(LONGEST_PAUSE)
 }
 
@@ -398,8 +399,8 @@ mod tests {
     #[test]
     fn the_pauses_double_up_to_a_minute() {
         assert_eq!(
-            [1, 2, 3, 7, 8, usize::MAX].map(|attempts| pause(attempts).as_secs()),
-            [1, 2, 4, 60, 60, 60]
+            [1, 2, 3, 4, 8, 9, usize::MAX].map(|attempt| pause(attempt).as_secs()),
+            [0, 1, 2, 4, 60, 60, 60]
         );
     }
 

@@ -1,6 +1,8 @@
 //! Random histories of a fleet, in which machines die, lose their power, their connection and their time of day: in the
 //! end the hub shows what each site shows.
 
+use std::{sync::Mutex, thread};
+
 use nix::sys::signal::Signal;
 use serde_json::json;
 
@@ -12,6 +14,12 @@ use crate::{
 
 /// The hub's disk: its own database, and the copies of five sites.
 const DISK: u64 = 256 << 20;
+
+/// Of each history.
+const EVENTS: usize = 10;
+
+/// Histories that run at a time.
+const AT_ONCE: usize = 4;
 
 /// The file with the hub's time.
 const HUB_CLOCK: &str = "hub-clock";
@@ -154,20 +162,35 @@ impl<'a> History<'a> {
     }
 }
 
-/// `make fleet` sets a hundred histories of five sites.
+/// `make fleet` sets a hundred histories of five sites, of which some run at a time: they mostly wait.
 #[test]
 fn whatever_is_lost_the_hub_ends_with_what_each_site_has() {
     let number = |name: &str, usual| std::env::var(name).map_or(usual, |text| text.parse().unwrap());
     let (histories, sites) = (number("PORTSCAN_TEST_HISTORIES", 1), number("PORTSCAN_TEST_SITES", 2));
-    for seed in 0..histories {
-        let lab = Lab::describe(DEVICES);
-        let mut history = History::begin(&lab, sites, u64::try_from(seed).unwrap());
-        for place in 0..sites {
-            history.fleet.site(place).wait_for_complete(6, LONG);
+    let seeds = Mutex::new(0..histories);
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE.min(histories) {
+            scope.spawn(|| {
+                loop {
+                    let Some(seed) = seeds.lock().unwrap().next() else { break };
+                    pass(seed, sites);
+                }
+            });
         }
-        let happened: Vec<&str> = (0..10).map(|_| history.go_on()).collect();
-        eprintln!("history {seed}: {}", happened.join(", "));
-        history.fleet.wait_until_equal();
-        assert_eq!(history.fleet.devices().len(), 6 * sites);
+    });
+}
+
+fn pass(seed: usize, sites: usize) {
+    let lab = Lab::describe(DEVICES);
+    let mut history = History::begin(&lab, sites, u64::try_from(seed).unwrap());
+    for place in 0..sites {
+        history.fleet.site(place).wait_for_complete(6, LONG);
     }
+    for _ in 0..EVENTS {
+        let happened = history.go_on();
+        eprintln!("history {seed}: {happened}");
+    }
+    history.fleet.wait_until_equal();
+    assert_eq!(history.fleet.devices().len(), 6 * sites);
+    eprintln!("history {seed}: the hub shows what each site shows");
 }
