@@ -293,7 +293,8 @@ mod tests {
 
     #[test]
     fn every_message_is_of_a_type_that_the_entity_knows() {
-        let origin = Origin { appliance: "a1".to_owned(), page: "http://portscan.local".to_owned() };
+        let origin =
+            Origin { appliance: "a1".to_owned(), page: "http://portscan.local".to_owned(), site: None };
         let kind = |message: &AlertMessage| {
             let body: Value = serde_json::from_str(&mqtt_payload(message)).unwrap();
             body["event_type"].as_str().unwrap().to_owned()

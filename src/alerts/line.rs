@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn lines_are_as_the_standards_say() {
-        let origin = Origin { appliance: "a1".to_owned(), page: "http://a]b\"c".to_owned() };
+        let origin = Origin { appliance: "a1".to_owned(), page: "http://a]b\"c".to_owned(), site: None };
         let message = origin.test("log\nx", 5);
         let at: Timestamp = "2026-11-29T10:00:00.25Z".parse().unwrap();
         let text = "portscan: test: This is a test of the channel \"log; x\". Alerts arrive here.";

@@ -267,7 +267,8 @@ mod tests {
 
     #[test]
     fn a_hostile_name_adds_no_header_and_no_markup() {
-        let origin = Origin { appliance: "a1".to_owned(), page: "http://portscan.local".to_owned() };
+        let origin =
+            Origin { appliance: "a1".to_owned(), page: "http://portscan.local".to_owned(), site: None };
         for name in [
             "x\r\nBcc: evil@example.org",
             "x\n\nbody",

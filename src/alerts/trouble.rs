@@ -86,11 +86,14 @@ impl TroubleWatch {
     }
 }
 
-/// Returns the sentence without its figures, such as how long the trouble has lasted, which change while the trouble
-/// stays the same.
+/// Returns the sentences without their figures, such as how long the trouble has lasted, which change while the trouble
+/// stays the same. The digits of a name stay: another site's trouble is another trouble.
 fn essence(sentences: &[String]) -> String {
-    let mut sentences: Vec<String> =
-        sentences.iter().map(|sentence| sentence.chars().filter(|c| !c.is_ascii_digit()).collect()).collect();
+    let is_name = |word: &str| word.starts_with(|c: char| c.is_ascii_alphabetic());
+    let without = |word: &str| -> String { word.chars().filter(|c| !c.is_ascii_digit()).collect() };
+    let of_word = |word: &str| if is_name(word) { word.to_owned() } else { without(word) };
+    let of_sentence = |sentence: &String| sentence.split(' ').map(of_word).collect::<Vec<String>>().join(" ");
+    let mut sentences: Vec<String> = sentences.iter().map(of_sentence).collect();
     sentences.sort_unstable();
     sentences.join("\n")
 }
@@ -141,5 +144,12 @@ mod tests {
         watch.note(sentences("feed a: down"), Moment::ZERO);
         watch.note(Vec::new(), Moment::ZERO + 4 * MINUTE);
         assert_eq!(watch.step(&PACE, Moment::ZERO + 60 * MINUTE, None), TroubleStep::Wait(None));
+    }
+
+    #[test]
+    fn the_trouble_of_another_site_is_another_trouble() {
+        let essence = |text: &str| essence(&sentences(text));
+        assert_eq!(essence("feed a1: no answer for 4 min"), essence("feed a1: no answer for 17 min"));
+        assert_ne!(essence("site house-3 is silent"), essence("site house-4 is silent"));
     }
 }

@@ -1,15 +1,19 @@
 //! `portscan hub serve`: copies of the sites' databases, and all of them over HTTP.
 
+mod alerting;
 mod copies;
 mod forwarding;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use tokio::sync::watch;
+use tokio::{sync::watch, task::spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
-use self::copies::{Copies, CopiesEnv};
+use self::{
+    alerting::{Alerting, tell},
+    copies::{Copies, CopiesEnv},
+};
 use super::{
     log, manager,
     serve::{Signals, Tasks, hostname, take, until_stopped, wait_for_stop},
@@ -17,10 +21,13 @@ use super::{
 use crate::{
     cli::ServeHubArgs,
     clock::{Clock, SystemClock},
-    config::{Config, HUB_AS_SITE, Overrides},
+    config::{Config, Overrides, unfit_for_hub},
     fleet::HUB_COPIES,
     http::{self, Gate, HostAllowlist, HubParts, Token},
-    net::nats::{HubConnection, SiteMessages},
+    net::{
+        SystemResolver,
+        nats::{HubConnection, SiteMessages},
+    },
     service::{health::Health, watched::replace_if_new},
 };
 
@@ -31,7 +38,9 @@ const LOOKS: Duration = Duration::from_secs(5);
 pub(super) async fn serve(args: &ServeHubArgs, flags: &Overrides, verbose: u8) -> anyhow::Result<()> {
     let signals = Signals::catch()?;
     let config = Config::read(flags)?;
-    anyhow::ensure!(config.fleet.is_none(), HUB_AS_SITE);
+    if let Some(reason) = unfit_for_hub(&config) {
+        anyhow::bail!(reason);
+    }
     log::start(config.log, verbose);
     let access = args.access(flags)?;
     let (listeners, _lock) = take(&config)?;
@@ -40,12 +49,23 @@ pub(super) async fn serve(args: &ServeHubArgs, flags: &Overrides, verbose: u8) -
     let connection = HubConnection::open(&access, Arc::clone(&clock)).await?;
     let messages = connection.messages().await?;
     let stop = CancellationToken::new();
-    let directory: PathBuf = config.data_dir.join(HUB_COPIES);
+    let own: PathBuf = config.data_dir.clone();
     let (current, seen) = watch::channel(Arc::new(config));
-    let copies =
-        Copies::open(CopiesEnv { directory, clock: Arc::clone(&clock), connection: connection.clone() })
-            .await
-            .context("cannot open the copies of the sites")?;
+    let alerting = Alerting {
+        config: seen.clone(),
+        resolver: Arc::new(SystemResolver::default()),
+        clock: Arc::clone(&clock),
+        hostname: hostname(),
+    };
+    let (store, writer) = alerting.open(&own).await?;
+    let copies = Copies::open(CopiesEnv {
+        directory: own.join(HUB_COPIES),
+        clock: Arc::clone(&clock),
+        connection: connection.clone(),
+        alerting: alerting.clone(),
+    })
+    .await
+    .context("cannot open the copies of the sites")?;
 
     let mut tasks = Tasks::new();
     let (health, seen_health) = watch::channel(Health::default());
@@ -68,7 +88,9 @@ pub(super) async fn serve(args: &ServeHubArgs, flags: &Overrides, verbose: u8) -
     let serving = http::serve(listeners, server, stop.clone());
     tasks.spawn(async move { serving.await.context("the HTTP server failed") });
     tasks.spawn(until_stopped(stop.clone(), manager::alive()));
-    let receiving = receive(copies.clone(), messages, connection, health);
+    let (told, seen_trouble) = watch::channel(Health::default());
+    tasks.spawn(until_stopped(stop.clone(), alerting.of_hub(store, seen_trouble)));
+    let receiving = receive(copies.clone(), messages, connection, (health, told));
     let stopped = stop.clone();
     tasks.spawn(async move { stopped.run_until_cancelled(receiving).await.unwrap_or(Ok(())) });
     manager::ready();
@@ -78,15 +100,19 @@ pub(super) async fn serve(args: &ServeHubArgs, flags: &Overrides, verbose: u8) -
     stop.cancel();
     while tasks.join_next().await.is_some() {}
     copies.close().await;
+    let closed = spawn_blocking(move || writer.join()).await;
+    if let Ok(Err(error)) = closed {
+        tracing::error!(%error, "failed to write to the hub's own database while stopping");
+    }
     ended
 }
 
-/// Has the copies handle the sites' messages, and keeps the hub's health.
+/// Has the copies handle the sites' messages, and keeps the hub's health, and what is told of hub and sites.
 async fn receive(
     copies: Copies,
     mut messages: SiteMessages,
     connection: HubConnection,
-    health: watch::Sender<Health>,
+    (health, told): (watch::Sender<Health>, watch::Sender<Health>),
 ) -> anyhow::Result<()> {
     let mut looks = tokio::time::interval(LOOKS);
     loop {
@@ -97,7 +123,9 @@ async fn receive(
                 let trouble = connection.trouble().map(|reason| {
                     format!("no site can report, because the broker cannot be reached: {reason}; start nats-server")
                 });
-                let problems = trouble.into_iter().chain(copies.problems()).collect();
+                let problems = copies.problems();
+                tell(&told, (trouble.as_deref(), problems.clone()), copies.troubles().into_iter());
+                let problems = trouble.into_iter().chain(problems).collect();
                 replace_if_new(&health, Health { problems, notices: Vec::new() });
             }
         }

@@ -221,6 +221,7 @@ impl Parts<'_> {
             clock: Arc::clone(&clock),
             hostname: hostname(),
             runs: runs.clone(),
+            site: None,
         });
         let (of_fleet, fleet_notices) = watch::channel(Vec::new());
         let notices = [alerts.notices(), fleet_notices];

@@ -42,9 +42,28 @@ pub struct Machine {
 }
 
 /// Why a hub refuses a configuration with `[fleet]`.
-pub const HUB_AS_SITE: &str = "[fleet] makes an appliance a site, and has no effect at a hub; remove it here. If this machine \
+const HUB_AS_SITE: &str = "[fleet] makes an appliance a site, and has no effect at a hub; remove it here. If this machine \
                                is an appliance, too, write it into the appliance's own configuration, \
                                /etc/portscan/portscan.toml";
+
+/// Why a hub refuses a configuration, if it does.
+pub fn unfit_for_hub(config: &Config) -> Option<String> {
+    let has_mqtt = |channel: &&ChannelConfig| matches!(channel.kind, ChannelKind::Mqtt(_));
+    if config.fleet.is_some() {
+        return Some(HUB_AS_SITE.to_owned());
+    }
+    if let Some(channel) = config.channels.iter().find(has_mqtt) {
+        return Some(format!(
+            "channel {}: a hub has no channels of type mqtt; write it into the configuration of each site",
+            channel.name
+        ));
+    }
+    let channel = config.channels.iter().find(|channel| channel.summary.is_some())?;
+    Some(format!(
+        "channel {}: a hub sends no summaries; remove summary here, and write it into the configuration of each site",
+        channel.name
+    ))
+}
 
 /// A problem that a valid configuration meets on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,8 +98,8 @@ pub fn check(config: &Config, machine: &Machine) -> Vec<Finding> {
     let error = |text| Finding { severity: Severity::Error, text };
     let warning = |text| Finding { severity: Severity::Warning, text };
     let mut findings = Vec::new();
-    if machine.is_hub && config.fleet.is_some() {
-        findings.push(error(HUB_AS_SITE.to_owned()));
+    if let Some(reason) = unfit_for_hub(config).filter(|_| machine.is_hub) {
+        findings.push(error(reason));
     }
     if let Some(reason) = &machine.data_dir {
         let dir = config.data_dir.display();

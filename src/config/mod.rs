@@ -55,7 +55,7 @@ pub use self::{
         AlertRule, ChannelConfig, ChannelKind, ChannelUrl, MailConfig, MailSecurity, QuietHours, SummaryTime,
         SyslogFormat, WebhookShape,
     },
-    check::{Finding, HUB_AS_SITE, Machine, Severity, check},
+    check::{Finding, Machine, Severity, check, unfit_for_hub},
     device_pattern::{AlertSubject, DevicePattern},
     error::{ConfigError, Fault, Place},
     fleet::{

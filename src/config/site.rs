@@ -28,6 +28,14 @@ impl Config {
         }
     }
 
+    /// Returns this site's configuration with the hub's rules for alerts: where they go, which, and by which address the page
+    /// is reached.
+    #[must_use]
+    pub fn with_alerts_of(&self, hub: &Self) -> Self {
+        let Self { listen, mdns, http_names, channels, alerts, .. } = hub.clone();
+        Self { listen, mdns, http_names, channels, alerts, ..self.clone() }
+    }
+
     /// Reads what a site has sent, from [`Config::for_hub`]. Settings that this version does not know are left out, so
     /// that a site of a later version is shown all the same.
     pub fn from_site(text: &str) -> Self {

@@ -109,6 +109,7 @@ impl ApplianceParts {
             clock: Arc::clone(&clock),
             hostname: None,
             runs: runs.clone(),
+            site: None,
         });
         let allowlist = HostAllowlist::new(None, config.clone());
         // The values never change: the senders end here.

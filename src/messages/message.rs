@@ -32,6 +32,8 @@ pub struct Origin {
     pub appliance: String,
     /// The page's URL, without a slash at its end.
     pub page: String,
+    /// At a hub, the site that the message is about.
+    pub site: Option<String>,
 }
 
 /// One change of a message.
@@ -92,6 +94,8 @@ pub struct AlertMessage {
     pub is_resolved: bool,
     /// The page to look at.
     pub link: String,
+    /// The site, if a hub sends it about one.
+    pub site: Option<String>,
     /// The changes, in the order in which they happened; empty for a test or the appliance's own trouble.
     pub changes: Vec<AlertChange>,
 }
@@ -137,13 +141,18 @@ impl Origin {
         AlertMessage {
             key: self.key(first),
             thread: self.key(updates.unwrap_or(first)),
-            title: title(&changes, device.is_some()),
+            title: self.of_site(title(&changes, device.is_some())),
             text: text(&changes, device.is_some()),
             severity: changes.iter().map(|change| change.severity).max().unwrap_or(AlertSeverity::Normal),
             is_resolved: !changes.is_empty() && changes.iter().all(|change| change.resolves.is_some()),
             link,
+            site: self.site.clone(),
             changes,
         }
+    }
+
+    fn of_site(&self, title: String) -> String {
+        self.site.as_ref().map_or(title.clone(), |site| format!("{site}: {title}"))
     }
 
     /// Writes a message about the appliance's own trouble; without sentences, it reports that the trouble is over.
@@ -163,6 +172,7 @@ impl Origin {
             severity: if is_resolved { AlertSeverity::Low } else { severity },
             is_resolved,
             link: format!("{}/#/health", self.page),
+            site: self.site.clone(),
             changes: Vec::new(),
         }
     }
@@ -178,6 +188,7 @@ impl Origin {
             severity: AlertSeverity::Normal,
             is_resolved: false,
             link: format!("{}/", self.page),
+            site: self.site.clone(),
             changes: Vec::new(),
         }
     }
@@ -306,7 +317,7 @@ mod tests {
     }
 
     fn origin() -> Origin {
-        Origin { appliance: "a1".to_owned(), page: "http://portscan.local".to_owned() }
+        Origin { appliance: "a1".to_owned(), page: "http://portscan.local".to_owned(), site: None }
     }
 
     #[test]

@@ -13,8 +13,11 @@ const MANY: u8 = 100;
 
 /// The messages, each with its name.
 pub fn samples() -> Vec<(&'static str, AlertMessage)> {
-    let origin =
-        Origin { appliance: "5d0c4ffb2a9e11aa".to_owned(), page: "http://portscan.local".to_owned() };
+    let origin = Origin {
+        appliance: "5d0c4ffb2a9e11aa".to_owned(),
+        page: "http://portscan.local".to_owned(),
+        site: None,
+    };
     let one = |about, kind, resolves| origin.message(41, vec![change(7, about, kind, resolves)], resolves);
     let opened = || ChangeKind::Opened(Protocol::Tcp, ports());
     let many = (0..MANY).map(|device| change(device, AlertKind::Unexpected, opened(), None)).collect();

@@ -19,6 +19,7 @@ pub fn generic(message: &AlertMessage) -> Value {
         "severity": message.severity.as_str(),
         "resolved": message.is_resolved,
         "url": message.link,
+        "site": message.site,
         "changes": changes,
     })
 }
@@ -187,7 +188,8 @@ mod tests {
     use crate::messages::Origin;
 
     fn hostile() -> AlertMessage {
-        let origin = Origin { appliance: "a1".to_owned(), page: "http://portscan.local".to_owned() };
+        let origin =
+            Origin { appliance: "a1".to_owned(), page: "http://portscan.local".to_owned(), site: None };
         AlertMessage { title: "<!channel> & @everyone".to_owned(), ..origin.test("phone", 1) }
     }
 

@@ -118,6 +118,7 @@ impl Origin {
             severity: if is_as_expected { AlertSeverity::Low } else { AlertSeverity::Normal },
             is_resolved: false,
             link: format!("{}/#/{}", self.page, if is_as_expected { "devices" } else { "differences" }),
+            site: self.site.clone(),
             changes: Vec::new(),
         }
     }

@@ -101,7 +101,9 @@ fn succession(connection: &Connection) -> Result<Succession> {
 
 fn apply(connection: &mut Connection, batch: Batch, pass: Pass) -> Result<Applied> {
     let transaction = connection.transaction()?;
-    match succession(&transaction)?.judge(&batch) {
+    let known = succession(&transaction)?;
+    match known.judge(&batch) {
+        SuccessionVerdict::StartsAnew if known.standing.is_none() => forget_alerts(&transaction)?,
         SuccessionVerdict::Continues(_) | SuccessionVerdict::StartsAnew => {}
         verdict => return Ok(Applied::NotNext(verdict)),
     }
@@ -129,6 +131,12 @@ fn apply(connection: &mut Connection, batch: Batch, pass: Pass) -> Result<Applie
     transaction.execute(sql, params![batch.epoch, pass, batch.pass, !batch.is_last])?;
     transaction.commit()?;
     Ok(Applied::Committed)
+}
+
+/// The hub's alert channels begin anew after the events of another database, whose numbers are its own.
+fn forget_alerts(connection: &Connection) -> Result<()> {
+    connection.execute_batch("DELETE FROM alert_channels; DELETE FROM alert_messages")?;
+    Ok(())
 }
 
 fn has_its_columns(table: &FleetTable, row: &ChangedRow) -> bool {

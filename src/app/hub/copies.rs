@@ -11,10 +11,13 @@ use axum::Router;
 use futures_util::future::BoxFuture;
 use tokio::{
     sync::watch,
-    task::{JoinSet, spawn_blocking},
+    task::{JoinHandle, JoinSet, spawn_blocking},
 };
 
-use super::forwarding::Forwarding;
+use super::{
+    alerting::{Alerting, trouble_of_site},
+    forwarding::Forwarding,
+};
 use crate::{
     clock::Clock,
     fleet::{HubAnswer, MessageError, SiteMessage, SiteName, SiteState},
@@ -37,6 +40,7 @@ pub(super) struct CopiesEnv {
     pub(super) directory: PathBuf,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) connection: HubConnection,
+    pub(super) alerting: Alerting,
 }
 
 /// The copies of all sites.
@@ -55,6 +59,8 @@ struct CopiesState {
 struct OpenCopies {
     copies: BTreeMap<SiteName, Arc<SiteCopy>>,
     threads: BTreeMap<SiteName, WriterThread>,
+    /// What sends the alerts of each site.
+    alerting: BTreeMap<SiteName, JoinHandle<()>>,
     /// The sites whose copies cannot be opened, and why.
     unopened: BTreeMap<SiteName, String>,
     /// The messages that are being handled: at most one for each site, since a copy refuses a second one.
@@ -136,8 +142,11 @@ impl Copies {
 
     /// Closes all copies: on return all that is acknowledged is on the disk.
     pub(super) async fn close(self) {
-        let OpenCopies { copies, threads, mut handling, .. } = std::mem::take(&mut *self.lock());
+        let OpenCopies { copies, threads, alerting, mut handling, .. } = std::mem::take(&mut *self.lock());
         handling.shutdown().await;
+        for telling in alerting.into_values() {
+            end(telling).await;
+        }
         self.0.sites.send_replace(Arc::default());
         drop(copies);
         let joining = spawn_blocking(move || {
@@ -167,10 +176,18 @@ impl Copies {
         unopened.chain(unwell).collect()
     }
 
+    /// Returns what is wrong with the sites themselves, as sentences.
+    pub(super) fn troubles(&self) -> Vec<String> {
+        let open = self.lock();
+        let of_site =
+            |(name, copy): (&SiteName, &Arc<SiteCopy>)| trouble_of_site(name, &copy.status().borrow());
+        open.copies.iter().flat_map(of_site).collect()
+    }
+
     /// Closes the copy of a site that does not report, and removes its directory.
     async fn remove(&self, site: SiteName) -> Result<(), ForgetError> {
         let _opening = self.0.opening.lock().await;
-        let thread = {
+        let (telling, thread) = {
             let mut open = self.lock();
             let is_connected = |copy: &Arc<SiteCopy>| {
                 matches!(copy.status().borrow().state, SiteState::Current | SiteState::CatchingUp)
@@ -182,8 +199,12 @@ impl Copies {
             if open.copies.remove(&site).is_none() && open.unopened.remove(&site).is_none() {
                 return Err(ForgetError::Unknown);
             }
-            open.threads.remove(&site)
+            (open.alerting.remove(&site), open.threads.remove(&site))
         };
+        // It has the store.
+        if let Some(telling) = telling {
+            end(telling).await;
+        }
         self.0.sites.send_modify(|sites| drop(Arc::make_mut(sites).remove(&site)));
         let directory = self.0.env.directory.join(site.as_str());
         let removing = spawn_blocking(move || {
@@ -229,6 +250,8 @@ impl Copies {
         let opened = spawn_blocking(move || SiteCopy::open(name, &directory, clock)).await;
         let (copy, thread) = opened.map_err(|_| AddError::Stopping)??;
         let copy = Arc::new(copy);
+        copy.read_standing().await.map_err(CopyError::from)?;
+        let telling = tokio::spawn(self.0.env.alerting.clone().of_site(Arc::clone(&copy)));
         let connection = self.0.env.connection.clone();
         let served = HubSite {
             status: copy.status(),
@@ -240,6 +263,7 @@ impl Copies {
             let mut open = self.lock();
             open.copies.insert(site.clone(), Arc::clone(&copy));
             open.threads.insert(site.clone(), thread);
+            open.alerting.insert(site.clone(), telling);
         }
         self.0.sites.send_modify(|sites| {
             Arc::make_mut(sites).insert(site, served);
@@ -273,6 +297,13 @@ enum AddError {
     Copy(#[from] CopyError),
     #[error("this machine gives no random numbers: {0}")]
     Random(#[from] io::Error),
+}
+
+/// Ends a task, and waits until it has dropped what it has.
+async fn end(task: JoinHandle<()>) {
+    task.abort();
+    // Ended, one way or the other.
+    let _ = task.await;
 }
 
 /// The routes of an appliance over a copy. Nothing is probed, and no token authorises a change.

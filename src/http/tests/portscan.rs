@@ -101,6 +101,7 @@ fn appliance_of(limits: ServerLimits, pace: DiskPace) -> TestAppliance {
         clock: Arc::new(clock),
         hostname: None,
         runs: runs.clone(),
+        site: None,
     });
     let site = ApplianceParts {
         alerts,

@@ -274,7 +274,7 @@ impl FromWorkers {
                     let Some(worker) = subjects::announcer(&message.subject) else { continue };
                     match decode::<WorkerAnnouncement>(&message.payload) {
                         Ok(announcement) if announcement.networks.len() > NETWORKS => {
-                            tracing::warn!(%worker, "a worker announces more than {NETWORKS} networks; ignored");
+                            tracing::warn!(%worker, most = NETWORKS, "a worker announces too many networks; ignored");
                         }
                         Ok(announcement) => return Some(FromWorker::Announcement(worker, announcement)),
                         Err(error) => tracing::warn!(%worker, %error, "the announcement of a worker cannot be read"),

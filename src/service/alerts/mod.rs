@@ -50,6 +50,7 @@ use crate::{
     client::HttpClient,
     clock::Clock,
     config::{ChannelConfig, Config},
+    fleet::SiteName,
     messages::{AlertMessage, Origin},
     model::DeviceKey,
     resolve::Resolve,
@@ -80,6 +81,8 @@ pub struct AlertParts {
     pub hostname: Option<String>,
     /// Starts scans that are asked for by MQTT.
     pub runs: Runs,
+    /// At a hub, the site whose copy this store is: its messages name it.
+    pub site: Option<SiteName>,
 }
 
 /// The alerts; cheap to clone. They are sent while [`Alerts::run`] runs; everything else works without it.
@@ -88,6 +91,7 @@ pub struct Alerts(Arc<Shared>);
 
 struct Shared {
     store: Store,
+    site: Option<SiteName>,
     config: watch::Receiver<Arc<Config>>,
     clock: Arc<dyn Clock>,
     selection: Selection,
@@ -142,7 +146,7 @@ pub enum AlertRequestError {
 impl Alerts {
     /// Creates the alerts; [`Alerts::run`] sends them.
     pub fn new(parts: AlertParts) -> Self {
-        let AlertParts { store, config, resolver, clock, hostname, runs } = parts;
+        let AlertParts { store, config, resolver, clock, hostname, runs, site } = parts;
         let differences = Differences::new(store.clone(), config.clone());
         let client = HttpClient::new(Arc::clone(&resolver));
         let link_parts = LinkParts {
@@ -164,6 +168,7 @@ impl Alerts {
             },
             link_parts,
             store,
+            site,
             config,
             clock,
             statuses: Mutex::default(),
@@ -180,6 +185,13 @@ impl Alerts {
             () = self.send(health) => {}
             () = snooze::run(&shared) => {}
         }
+    }
+
+    /// The same for a hub's copy of a site's database: the site ends its snoozes itself, and the hub tells its trouble.
+    pub async fn run_for_copy(self) {
+        // Healthy for ever.
+        let (_health, seen) = watch::channel(Health::default());
+        self.send(seen).await;
     }
 
     async fn send(self, health: watch::Receiver<Health>) {
@@ -400,7 +412,12 @@ impl Shared {
     }
 
     async fn origin(&self, config: &Config) -> Result<Origin, StoreError> {
-        Ok(Origin { appliance: self.store.appliance_id().await?, page: page_url(config) })
+        let page = match &self.site {
+            Some(site) => format!("{}/sites/{site}", page_url(config)),
+            None => page_url(config),
+        };
+        let site = self.site.as_ref().map(ToString::to_string);
+        Ok(Origin { appliance: self.store.appliance_id().await?, page, site })
     }
 }
 

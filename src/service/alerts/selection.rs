@@ -332,7 +332,7 @@ mod tests {
             let newest = *self.selection.store.latest_event().borrow();
             let (chosen, _) = self.selection.after(after, newest, "phone", &self.config).await.unwrap();
             let Some((first, last)) = chosen.first().zip(chosen.last()) else { return Vec::new() };
-            let origin = Origin { appliance: "a".to_owned(), page: "http://p".to_owned() };
+            let origin = Origin { appliance: "a".to_owned(), page: "http://p".to_owned(), site: None };
             let message =
                 self.selection.message((*first, *last), "phone", &self.config, &origin).await.unwrap();
             let message = message.unwrap();

@@ -23,6 +23,7 @@ use crate::{
         SiteState, SiteStatus, SuccessionVerdict,
     },
     model::one_line,
+    service::watched::replace_if_new,
     store::{self, Applied, Store, StoreError, WriterThread},
 };
 
@@ -48,6 +49,8 @@ pub struct SiteCopy {
     clock: Arc<dyn Clock>,
     status: watch::Sender<SiteStatus>,
     config: watch::Sender<Arc<Config>>,
+    /// The epoch of its database, while it has all that was sent.
+    whole: watch::Sender<Option<Pass>>,
     /// Held while a message is handled.
     known: Mutex<Known>,
 }
@@ -100,6 +103,7 @@ impl SiteCopy {
             clock,
             status: watch::Sender::new(status),
             config: watch::Sender::new(Arc::new(Config::from_site(&known.context.config))),
+            whole: watch::Sender::new(None),
             known: Mutex::new(Known {
                 context: known,
                 reporters: Reporters::default(),
@@ -127,6 +131,22 @@ impl SiteCopy {
     /// Returns the site's configuration, as far as the hub gets it, and every change of it.
     pub fn config(&self) -> watch::Receiver<Arc<Config>> {
         self.config.subscribe()
+    }
+
+    /// Returns the epoch of the database of which the copy has all that was sent, and every change of it; `None`: more
+    /// batches follow, or there was none.
+    pub fn whole(&self) -> watch::Receiver<Option<Pass>> {
+        self.whole.subscribe()
+    }
+
+    /// Reads of which database the copy is, after it was opened.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn read_standing(&self) -> Result<(), StoreError> {
+        let standing = self.store.succession().await?.standing.filter(|standing| !standing.is_partial);
+        replace_if_new(&self.whole, standing.map(|standing| standing.epoch));
+        Ok(())
     }
 
     /// Handles a message of the site that came by this connection. A second one meanwhile is put off: a site sends one at a
@@ -277,11 +297,12 @@ impl SiteCopy {
         if let Err(error) = getrandom::fill(&mut pass) {
             return HubAnswer::Later(format!("no random numbers: {error}"));
         }
-        let is_last = batch.is_last;
+        let (is_last, epoch) = (batch.is_last, batch.epoch);
         match self.store.apply_batch(batch, pass).await {
             Ok(Applied::Committed) => {
                 let state = if is_last { SiteState::Current } else { SiteState::CatchingUp };
                 self.status.send_modify(|status| status.state = state);
+                replace_if_new(&self.whole, is_last.then_some(epoch));
                 HubAnswer::Committed(pass)
             }
             Ok(Applied::NotNext(verdict)) => self.answer(verdict, "an appliance"),
