@@ -30,9 +30,14 @@ fn open_port(fleet: &Fleet<'_>, place: usize, address: &str, port: u16) {
 
 /// Waits for the message that this port of this address is open, and returns it.
 fn told(receiver: &HttpReceiver, site: &str, address: &str, port: u16) -> Value {
-    let title = format!("{site}: {address}: port {port}/tcp opened, unexpected");
-    eventually(LONG, &format!("the hub tells {title:?}"), || {
-        receiver.requests().iter().map(|request| request.json()).find(|message| message["title"] == title)
+    let is_it = |change: &Value| {
+        change["kind"] == "opened" && change["address"] == address && change["ports"] == port.to_string()
+    };
+    eventually(LONG, &format!("the hub tells of port {port} of {address} at {site}"), || {
+        let messages = receiver.requests().into_iter().map(|request| request.json());
+        messages
+            .filter(|message| message["site"] == site)
+            .find(|message| message["changes"].as_array().is_some_and(|changes| changes.iter().any(is_it)))
     })
 }
 
@@ -53,7 +58,7 @@ fn a_change_at_a_site_is_told_by_the_hub_with_the_sites_name() {
 
     open_port(&fleet, 0, "10.77.0.10", 25);
     let message = told(&receiver, "house-1", "10.77.0.10", 25);
-    assert_eq!(message["site"], "house-1", "{message}");
+    assert_eq!(message["title"], "house-1: 10.77.0.10: port 25/tcp opened, unexpected");
     assert!(message["url"].as_str().unwrap().contains("/sites/house-1/#/device/"), "{message}");
 
     // What happens while the hub is down is told once it is back.
