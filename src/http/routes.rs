@@ -110,8 +110,9 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     }
 
     /// Adds routes that belong to no API, and are not described.
-    pub(super) fn beside(self, others: Router<S>) -> Self {
-        Self { router: self.router.merge(others), ..self }
+    pub(super) fn beside(mut self, others: Router<S>) -> Self {
+        self.router = self.router.merge(others);
+        self
     }
 
     pub(super) fn merge(self, others: Self) -> Self {

@@ -30,8 +30,9 @@ fn open_port(fleet: &Fleet<'_>, place: usize, address: &str, port: u16) {
 
 /// Waits for the message that this port of this address is open, and returns it.
 fn told(receiver: &HttpReceiver, site: &str, address: &str, port: u16) -> Value {
+    let ports = port.to_string();
     let is_it = |change: &Value| {
-        change["kind"] == "opened" && change["address"] == address && change["ports"] == port.to_string()
+        change["kind"] == "opened" && change["address"] == address && change["ports"] == ports.as_str()
     };
     eventually(LONG, &format!("the hub tells of port {port} of {address} at {site}"), || {
         let messages = receiver.requests().into_iter().map(|request| request.json());

@@ -7,12 +7,12 @@ use std::{
     fs::{self, File},
     net::Ipv4Addr,
     process::Child,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use serde_json::Value;
 use tempfile::TempDir;
-use testkit::Ports;
+use testkit::{Ports, clock::Stopwatch};
 
 use super::{Fleet, NatsVersion, PORT, STILL};
 use crate::{
@@ -228,7 +228,7 @@ fn a_campus_of_which_one_worker_dies_and_another_is_cut_off() {
     let relay = Relay::start(RELAYED, PORT);
     let [dies, first, second] = ["w-1", "w-2", "w-3"].map(|name| start_worker(&fleet, name, "", PORT));
     let cut_off = start_worker(&fleet, "w-4", "", RELAYED);
-    let began = Instant::now();
+    let began = Stopwatch::start();
     let mut scan = begin_scan(&fleet, &["-p1-100", "10.77.0.0/16", "--exclude", "10.77.0.1"]);
     // More than the search for devices sends.
     eventually(LONGEST, "the workers scan", || (scan.is_over() || syns(&lab) > 60_000).then_some(()));
@@ -266,7 +266,7 @@ fn two_workers_take_half_the_time_of_one() {
     );
     let fleet = Fleet::start(&lab, 0);
     let measure = || {
-        let began = Instant::now();
+        let began = Stopwatch::start();
         let scanned = Scanned::scan(&fleet, &["-p1-1000", "10.77.1.1-250"]);
         assert_eq!(scanned.open(), truth(&lab, 1000));
         began.elapsed().as_secs_f64()

@@ -25,7 +25,7 @@ fn host(number: usize) -> Address {
 
 /// Every third host is there.
 fn is_there(address: &Address) -> bool {
-    address.ipv4().unwrap().octets()[3] % 3 == 0
+    address.ipv4().unwrap().octets()[3].is_multiple_of(3)
 }
 
 fn settings(liveness: Liveness) -> ScanSettings {

@@ -174,7 +174,11 @@ impl ShardScan {
             })
             .collect();
         // The last that is polled: by then the hosts stand in line before the next shard.
-        hosts.push(async move { Ok(drop(room)) }.boxed());
+        let given_back = async move {
+            drop(room);
+            Ok(())
+        };
+        hosts.push(given_back.boxed());
         while let Some(ended) = hosts.next().await {
             ended?;
         }
