@@ -7,6 +7,9 @@ use serde_json::Value;
 use super::eventually;
 use crate::Ports;
 
+/// How long a connection may be idle and be used again.
+const MOST_IDLE: Duration = Duration::from_secs(1);
+
 /// The longest answer, in octets: ten thousand devices take 20 MB.
 pub const LONGEST: u64 = 64 << 20;
 
@@ -127,6 +130,8 @@ pub fn agent(patience: Duration) -> ureq::Agent {
         .http_status_as_error(false)
         .proxy(None)
         .timeout_global(Some(patience))
+        // The appliance closes a connection after five idle seconds, perhaps while the next request is on its way.
+        .max_idle_age(MOST_IDLE)
         .build()
         .into()
 }
