@@ -1,6 +1,6 @@
 //! The jobs that the engine takes, and the events that it returns.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{iter::Sum, num::NonZeroU32, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -129,4 +129,16 @@ pub struct Progress {
     pub open: u32,
     /// Probes launched so far.
     pub probes: u64,
+}
+
+/// Jobs together. Saturating: a worker's figures may be anything.
+impl Sum for Progress {
+    fn sum<I: Iterator<Item = Self>>(jobs: I) -> Self {
+        jobs.fold(Self::default(), |sum, one| Self {
+            ports: sum.ports.saturating_add(one.ports),
+            settled: sum.settled.saturating_add(one.settled),
+            open: sum.open.saturating_add(one.open),
+            probes: sum.probes.saturating_add(one.probes),
+        })
+    }
 }

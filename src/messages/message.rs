@@ -152,7 +152,10 @@ impl Origin {
     }
 
     fn of_site(&self, title: String) -> String {
-        self.site.as_ref().map_or(title.clone(), |site| format!("{site}: {title}"))
+        match &self.site {
+            Some(site) => format!("{site}: {title}"),
+            None => title,
+        }
     }
 
     /// Writes a message about the appliance's own trouble; without sentences, it reports that the trouble is over.

@@ -154,6 +154,13 @@ fn assert_kind(lab: &Lab) {
     }
 }
 
+/// Cuts a worker off from the broker. It reaches the devices all the same, and must stop before another worker scans them.
+fn cut_until_it_stops(relay: &Relay, worker: &FleetWorker) {
+    relay.cut();
+    worker.running.wait_for_line(SCAN, |line| line.contains("its lease was not renewed"));
+    relay.mend();
+}
+
 #[test]
 fn the_truth_of_every_host_although_a_worker_dies_and_another_is_cut_off() {
     let lab = Lab::describe(SPARSE);
@@ -164,10 +171,7 @@ fn the_truth_of_every_host_although_a_worker_dies_and_another_is_cut_off() {
     let mut scan = begin_scan(&fleet, &["-p1-2000", "10.77.0.0/22", "--exclude", "10.77.0.1"]);
     eventually(LONG, "all workers scan", || (scan.is_over() || syns(&lab) > 9000).then_some(()));
     dies.running.kill();
-    // It reaches the devices all the same, and must stop before another worker scans them.
-    relay.cut();
-    cut_off.running.wait_for_line(SCAN, |line| line.contains("its lease was not renewed"));
-    relay.mend();
+    cut_until_it_stops(&relay, &cut_off);
     let scanned = scan.end(SCAN);
     assert_eq!(scanned.code, Some(0), "{}", scanned.warnings);
     assert_eq!(scanned.open(), truth(&lab, 2000));
@@ -233,9 +237,7 @@ fn a_campus_of_which_one_worker_dies_and_another_is_cut_off() {
     // More than the search for devices sends.
     eventually(LONGEST, "the workers scan", || (scan.is_over() || syns(&lab) > 60_000).then_some(()));
     dies.running.kill();
-    relay.cut();
-    cut_off.running.wait_for_line(SCAN, |line| line.contains("its lease was not renewed"));
-    relay.mend();
+    cut_until_it_stops(&relay, &cut_off);
     let scanned = scan.end(LONGEST);
     assert_eq!(scanned.code, Some(0), "{}", scanned.warnings);
     assert_eq!(scanned.open(), truth(&lab, 100));

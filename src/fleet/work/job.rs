@@ -311,13 +311,7 @@ impl FleetJob {
     /// What it has come to.
     pub fn totals(&self) -> JobTotals {
         let is_scan = |state: &&ShardState| state.purpose == ShardPurpose::Scan && !state.is_finished();
-        let of_scans = self.shards.iter().filter(is_scan);
-        let in_progress = of_scans.fold(Progress::default(), |sum, ShardState { progress, .. }| Progress {
-            ports: sum.ports.saturating_add(progress.ports),
-            settled: sum.settled.saturating_add(progress.settled),
-            open: sum.open.saturating_add(progress.open),
-            probes: sum.probes.saturating_add(progress.probes),
-        });
+        let in_progress = self.shards.iter().filter(is_scan).map(|state| state.progress).sum();
         JobTotals { in_progress, ..self.totals }
     }
 }

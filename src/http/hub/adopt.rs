@@ -8,7 +8,6 @@ use hyper::StatusCode;
 
 use super::{Hub, no_such_site};
 use crate::{
-    fleet::SiteName,
     http::{answer::Refusal, sender::Sender},
     store::StoreError,
 };
@@ -21,9 +20,7 @@ pub(super) async fn adopt(
     sender: Sender,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let (parts, _) = request.into_parts();
-    hub.gate.check(sender, parts.extensions.get(), &parts.headers).await?;
-    let name: SiteName = name.parse().map_err(|_| no_such_site())?;
+    let name = hub.site_of_owner(&name, sender, request).await?;
     let store = hub.sites().get(&name).map(|site| site.store.clone()).ok_or_else(no_such_site)?;
     // A task of its own: to keep what a large copy has may take longer than the client waits.
     let adopting = tokio::spawn(async move {

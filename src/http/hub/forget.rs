@@ -43,9 +43,7 @@ pub(super) async fn forget(
     sender: Sender,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let (parts, _) = request.into_parts();
-    hub.gate.check(sender, parts.extensions.get(), &parts.headers).await?;
-    let name: SiteName = name.parse().map_err(|_| no_such_site())?;
+    let name = hub.site_of_owner(&name, sender, request).await?;
     hub.forget.forget(name.clone()).await.map_err(|error| match error {
         ForgetError::Unknown => no_such_site(),
         ForgetError::Connected => Refusal::new(StatusCode::CONFLICT, error.to_string()),

@@ -142,6 +142,13 @@ impl HubState {
     fn sites(&self) -> Sites {
         Arc::clone(&self.sites.borrow())
     }
+
+    /// Returns the name of the site that a request of the hub's owner is about.
+    async fn site_of_owner(&self, name: &str, sender: Sender, request: Request) -> Result<SiteName, Refusal> {
+        let (parts, _) = request.into_parts();
+        self.gate.check(sender, parts.extensions.get(), &parts.headers).await?;
+        name.parse().map_err(|_| no_such_site())
+    }
 }
 
 /// All routes of a hub, with all layers.

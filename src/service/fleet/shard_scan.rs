@@ -133,12 +133,7 @@ impl ShardScan {
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             due.tick().await;
-            let all = self.board().values().fold(Progress::default(), |sum, one| Progress {
-                ports: sum.ports + one.ports,
-                settled: sum.settled + one.settled,
-                open: sum.open + one.open,
-                probes: sum.probes + one.probes,
-            });
+            let all = self.board().values().copied().sum();
             let sent = self.now();
             let progress = WorkerReport::Progress(self.shard.id, all);
             // Looked at also while the answer is waited for.
