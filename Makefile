@@ -75,7 +75,8 @@ TARBALL_OF_armhf := $(MUSL_OF_armv7)
 .DEFAULT_GOAL := run
 .PHONY: run build release cross cross-test cross-test-setup deb deb-setup deb-test repository-test image image-setup \
   image-test add-on repository sbom dist test acceptance \
-  first-minute identify-cost servers properties alerts home-assistant siege fleet fleet-cost fleet-scan fleet-demo \
+  first-minute identify-cost servers properties alerts home-assistant siege \
+  fleet fleet-cost fleet-scan fleet-skew fleet-demo \
   pi-test pi-image-test pi-setup screenshots bench bench-micro bench-setup fuzz fuzz-setup lint deny deny-advisories \
   msrv msrv-setup docs setup services vendors stats help clean
 
@@ -244,6 +245,13 @@ fleet-scan: setup ## scan 65,534 addresses by four workers, of which one dies an
 	$(CARGO) test --locked --test integration --no-run
 	PORTSCAN_TEST_BINARY=$(CURDIR)/$(BINARY) $(AS_ROOT) $(CARGO) test --locked --offline --test integration -- --ignored \
 	  --nocapture --test-threads 1 fleet::workers
+
+fleet-skew: setup ## let hub and sites of two releases exchange data: this one, and one with another column
+	tests/setup/next-release
+	$(CARGO) build --locked --profile quick
+	$(CARGO) test --locked --test integration --no-run
+	PORTSCAN_TEST_BINARY=$(CURDIR)/$(BINARY) PORTSCAN_NEXT_BINARY=$(CURDIR)/target/next/target/quick/portscan \
+	  $(AS_ROOT) $(CARGO) test --locked --offline --test integration -- --ignored fleet::skew
 
 fleet-demo: setup build ## show a hub and three appliances with simulated devices in a browser here, until Ctrl-C
 	$(CARGO) build --locked --package testkit --example fleet_demo

@@ -4,6 +4,7 @@
 mod alerting;
 mod histories;
 mod scale;
+mod skew;
 mod workers;
 
 use std::{fs, path::PathBuf, process::Command, time::Duration};

@@ -10,8 +10,9 @@ pub const MESSAGE_MAX: usize = 1 << 20;
 /// The bytes of rows from which on a batch is full. One row may exceed it: the largest result has some 300 KB.
 pub const BATCH_BYTES: usize = 256 * 1024;
 
-/// The version of this protocol. A message begins with it, so that a later one is recognised before it is parsed.
-const PROTOCOL: u8 = 1;
+/// The version of this protocol. A message begins with it, so that a later one is recognised before it is parsed. A
+/// release that raises it must still read and answer the version before: hub and sites are not upgraded at one time.
+const PROTOCOL: u8 = 2;
 
 /// What a site holds to show that it continues a known history: random, given by the hub with each batch that it
 /// commits. A copy of the card holds an old one as soon as either of the two has sent another batch.
@@ -37,12 +38,27 @@ pub struct SiteGreeting {
     pub epoch: Pass,
     /// The version of its schema.
     pub schema: u32,
+    /// The oldest schema whose programs understand its rows, with less in them.
+    pub understood_since: u32,
+    /// The tables that it sends, each at the position of its number.
+    pub tables: Vec<SentTable>,
     /// The pass of the last batch that it knows to be committed; `None`: it knows of none.
     pub pass: Option<Pass>,
     /// The program's version.
     pub version: String,
     /// The machine's host name, by which a person finds a second appliance with the same database.
     pub host: String,
+}
+
+/// A table as a site sends it. Hub and site may be of two releases, so the hub finds the columns by their names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SentTable {
+    /// Its name.
+    pub name: String,
+    /// The columns of its key, in the order of [`ChangedRow::key`].
+    pub key: Vec<String>,
+    /// The other columns, in the order of [`ChangedRow::rest`].
+    pub rest: Vec<String>,
 }
 
 /// Changes of the database, committed by the hub as one transaction.
@@ -91,9 +107,9 @@ pub enum HubAnswer {
 /// Why a message cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
-    /// A later version of the program has sent it.
+    /// Another version of the program has sent it.
     #[error(
-        "it is of version {0} of the protocol, and this program knows version {PROTOCOL}; upgrade the hub before its sites"
+        "it is of version {0} of the protocol, and this program knows version {PROTOCOL}; upgrade portscan where it is older"
     )]
     Version(u8),
     /// It is empty, too long, or damaged.

@@ -34,8 +34,8 @@ pub const HUB_COPIES: &str = "sites";
 pub use forwarded::{FORWARDED_MAX, ForwardedAnswer, ForwardedRequest, is_forwardable};
 pub use link::{Asking, HubLink, LinkError};
 pub use message::{
-    BATCH_BYTES, Batch, HubAnswer, MESSAGE_MAX, MessageError, Pass, SiteContext, SiteGreeting, SiteMessage,
-    decode, encode,
+    BATCH_BYTES, Batch, HubAnswer, MESSAGE_MAX, MessageError, Pass, SentTable, SiteContext, SiteGreeting,
+    SiteMessage, decode, encode,
 };
 pub use names::{FleetNameError, SiteName, WorkerName};
 pub use reporters::Reporters;

@@ -27,6 +27,9 @@ pub struct Standing {
     pub before: Option<Pass>,
     /// Whether a whole copy was begun and has not ended.
     pub is_partial: bool,
+    /// Whether the copy has arrived in another form than batches have now: site or hub was upgraded since, and the copy
+    /// may lack what only the newer one knows.
+    pub is_outdated: bool,
 }
 
 /// The decision about a greeting or a batch.
@@ -34,9 +37,9 @@ pub struct Standing {
 pub enum SuccessionVerdict {
     /// It continues what is committed; the next batch shows this pass.
     Continues(Pass),
-    /// Nothing is committed: the site sends all of its data.
+    /// Nothing is committed, or nothing that could be continued: the site sends all of its data.
     StartsAnew,
-    /// A batch that continues something, and nothing is committed: the copy was removed.
+    /// A batch that continues something, and there is nothing that it could continue: the copy was removed, or is outdated.
     NothingHere,
     /// The site has another database than the one whose data is here.
     OtherDatabase,
@@ -51,11 +54,12 @@ impl Succession {
             None => SuccessionVerdict::StartsAnew,
             Some(standing) if standing.epoch != greeting.epoch => SuccessionVerdict::OtherDatabase,
             // It begins again rather than continue what it does not know to be there.
-            Some(standing) if standing.is_partial && greeting.pass.is_none() => SuccessionVerdict::StartsAnew,
-            Some(standing) if is_known(&standing, greeting.pass) => {
-                SuccessionVerdict::Continues(standing.pass)
+            Some(standing) if standing.may_start_anew() && greeting.pass.is_none() => {
+                SuccessionVerdict::StartsAnew
             }
-            Some(_) => SuccessionVerdict::Forked,
+            Some(standing) if !is_known(&standing, greeting.pass) => SuccessionVerdict::Forked,
+            Some(standing) if standing.is_outdated => SuccessionVerdict::StartsAnew,
+            Some(standing) => SuccessionVerdict::Continues(standing.pass),
         }
     }
 
@@ -65,14 +69,22 @@ impl Succession {
             None if batch.replaces_all && batch.pass.is_none() => SuccessionVerdict::StartsAnew,
             None => SuccessionVerdict::NothingHere,
             Some(standing) if standing.epoch != batch.epoch => SuccessionVerdict::OtherDatabase,
+            Some(standing) if standing.may_start_anew() && batch.replaces_all && batch.pass.is_none() => {
+                SuccessionVerdict::StartsAnew
+            }
+            Some(standing) if standing.is_outdated => SuccessionVerdict::NothingHere,
             Some(standing) if batch.pass == Some(standing.pass) => {
                 SuccessionVerdict::Continues(standing.pass)
             }
-            Some(standing) if standing.is_partial && batch.replaces_all && batch.pass.is_none() => {
-                SuccessionVerdict::StartsAnew
-            }
             Some(_) => SuccessionVerdict::Forked,
         }
+    }
+}
+
+impl Standing {
+    /// Whether a site that knows of no batch may send all of its data in place of what is committed.
+    fn may_start_anew(&self) -> bool {
+        self.is_partial || self.is_outdated
     }
 }
 
@@ -89,12 +101,21 @@ mod tests {
 
     fn standing(pass: u8, before: Option<u8>) -> Succession {
         let before = before.map(|before| [before; 16]);
-        Succession { standing: Some(Standing { epoch: EPOCH, pass: [pass; 16], before, is_partial: false }) }
+        Succession {
+            standing: Some(Standing {
+                epoch: EPOCH,
+                pass: [pass; 16],
+                before,
+                is_partial: false,
+                is_outdated: false,
+            }),
+        }
     }
 
     fn greeting(epoch: Pass, pass: Option<u8>) -> SiteGreeting {
         let pass = pass.map(|pass| [pass; 16]);
-        SiteGreeting { epoch, schema: 12, pass, version: String::new(), host: String::new() }
+        let (version, host, tables) = (String::new(), String::new(), Vec::new());
+        SiteGreeting { epoch, schema: 12, understood_since: 12, tables, pass, version, host }
     }
 
     fn batch(pass: Option<u8>, replaces_all: bool) -> Batch {
@@ -135,6 +156,19 @@ mod tests {
     fn a_site_whose_copy_is_gone_is_no_copied_card() {
         assert_eq!(Succession::default().judge(&batch(Some(9), false)), SuccessionVerdict::NothingHere);
         assert_eq!(Succession::default().judge(&batch(None, true)), SuccessionVerdict::StartsAnew);
+    }
+
+    #[test]
+    fn a_copy_that_an_upgrade_has_outdated_is_sent_again_by_its_own_site() {
+        let mut here = standing(9, Some(8));
+        here.standing.as_mut().unwrap().is_outdated = true;
+        for known in [Some(9), Some(8), None] {
+            assert_eq!(here.greet(&greeting(EPOCH, known)), SuccessionVerdict::StartsAnew);
+        }
+        assert_eq!(here.judge(&batch(None, true)), SuccessionVerdict::StartsAnew);
+        assert_eq!(here.judge(&batch(Some(9), false)), SuccessionVerdict::NothingHere);
+        assert_eq!(here.greet(&greeting(EPOCH, Some(7))), SuccessionVerdict::Forked);
+        assert_eq!(here.greet(&greeting([2; 16], None)), SuccessionVerdict::OtherDatabase);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use rusqlite::{
 };
 
 use super::error::Result;
-use crate::fleet::RowValue;
+use crate::fleet::{RowValue, SentTable};
 
 /// The tables, parents first. A table's position is its code in messages and in `outgoing`, so that new ones are added
 /// at the end, whatever they refer to. What belongs to the appliance alone is not here: its schedules, its alert
@@ -61,6 +61,11 @@ fn table(connection: &Connection, code: u8, name: &'static str) -> Result<FleetT
 }
 
 impl FleetTable {
+    /// The table, as a site announces it.
+    pub(super) fn sent(&self) -> SentTable {
+        SentTable { name: self.name.to_owned(), key: self.key.clone(), rest: self.rest.clone() }
+    }
+
     /// `a = ?1 AND b = ?2`: the row with this key.
     pub(super) fn by_key(&self) -> String {
         let equal = self.key.iter().zip(1..).map(|(column, place)| format!("{column} = ?{place}"));
@@ -82,5 +87,47 @@ impl rusqlite::ToSql for RowValue {
             Self::Text(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
             Self::Blob(bytes) => ToSqlOutput::Borrowed(ValueRef::Blob(bytes)),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::store::schema::{EXCHANGED_SINCE, LADDER, open_writer};
+
+    /// The tables of this version of the schema: each column with its type, its place in the key, and whether a row needs
+    /// a value for it.
+    fn tables(version: usize) -> BTreeMap<&'static str, BTreeMap<String, (String, i64, bool)>> {
+        let dir = tempfile::tempdir().unwrap();
+        let connection = open_writer(&dir.path().join("portscan.db"), &LADDER[..version]).unwrap();
+        let sql = r#"SELECT name, type, pk, "notnull" AND dflt_value IS NULL FROM pragma_table_info(?1)"#;
+        let columns = |name| {
+            let mut columns = connection.prepare(sql).unwrap();
+            let columns =
+                columns.query_map([name], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?, row.get(3)?))));
+            columns.unwrap().collect::<rusqlite::Result<_>>().unwrap()
+        };
+        NAMES.into_iter().map(|name| (name, columns(name))).collect()
+    }
+
+    #[test]
+    fn releases_that_exchange_rows_differ_in_columns_that_may_be_left_out_alone() {
+        let newest = tables(LADDER.len());
+        for version in EXCHANGED_SINCE..LADDER.len() {
+            let older = tables(version);
+            for (name, columns) in newest.iter().filter(|(name, _)| !older[*name].is_empty()) {
+                for (one, other) in [(&older[name], columns), (columns, &older[name])] {
+                    for (column, (declared, place, is_needed)) in one {
+                        let told = format!("{name}.{column} of schema {version} and {}", LADDER.len());
+                        match other.get(column) {
+                            Some((same, at, _)) => assert_eq!((declared, place), (same, at), "{told}"),
+                            None => assert!(*place == 0 && !is_needed, "{told}"),
+                        }
+                    }
+                }
+            }
+        }
     }
 }

@@ -17,7 +17,7 @@ use super::{
     handle::Store,
     schema,
 };
-use crate::fleet::{BATCH_BYTES, ChangedRow, Pass, RowValue};
+use crate::fleet::{BATCH_BYTES, ChangedRow, Pass, RowValue, SentTable};
 
 /// Batches that are ready while one is being sent.
 const READY: usize = 1;
@@ -26,7 +26,7 @@ const READY: usize = 1;
 const ROW_OVERHEAD: usize = 8;
 
 /// What a site may continue with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutgoingState {
     /// The database.
     pub epoch: Pass,
@@ -34,6 +34,10 @@ pub struct OutgoingState {
     pub pass: Option<Pass>,
     /// Whether the hub's copy may lack deletions, so that it is replaced as a whole.
     pub replaces_all: bool,
+    /// The version of the schema.
+    pub schema: u32,
+    /// The tables that are sent, each at the position of its number.
+    pub tables: Vec<SentTable>,
 }
 
 /// A part of what the hub does not have yet.
@@ -58,8 +62,9 @@ impl Store {
     pub async fn begin_outgoing(&self, epoch: Pass) -> Result<OutgoingState> {
         self.run_exclusive(move |connection| {
             let transaction = connection.transaction()?;
-            begin(&transaction, &fleet_tables(&transaction)?, epoch)?;
-            let state = state(&transaction)?;
+            let tables = fleet_tables(&transaction)?;
+            begin(&transaction, &tables, epoch)?;
+            let state = state(&transaction, &tables)?;
             transaction.commit()?;
             Ok(state)
         })
@@ -85,7 +90,7 @@ impl Store {
         .await
     }
 
-    /// Notes all rows, for a hub that has none of them.
+    /// Notes all rows, for a hub that has none of them, or none of which it knows that it may continue.
     ///
     /// # Errors
     /// The database cannot be written, or the store is closed.
@@ -93,6 +98,8 @@ impl Store {
         self.run_exclusive(|connection| {
             let transaction = connection.transaction()?;
             note_all(&transaction, &fleet_tables(&transaction)?)?;
+            // If the answer to the first batch is lost, the hub must not take this for an older state of the database.
+            transaction.execute("UPDATE succession SET pass = NULL", [])?;
             Ok(transaction.commit()?)
         })
         .await
@@ -159,10 +166,12 @@ impl DatabaseChange for Acknowledge {
     }
 }
 
-fn state(connection: &Connection) -> Result<OutgoingState> {
+fn state(connection: &Connection, tables: &[FleetTable]) -> Result<OutgoingState> {
+    let schema = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let tables = tables.iter().map(FleetTable::sent).collect();
     let sql = "SELECT epoch, pass, is_partial FROM succession";
     Ok(connection.query_row(sql, [], |row| {
-        Ok(OutgoingState { epoch: row.get(0)?, pass: row.get(1)?, replaces_all: row.get(2)? })
+        Ok(OutgoingState { epoch: row.get(0)?, pass: row.get(1)?, replaces_all: row.get(2)?, schema, tables })
     })?)
 }
 

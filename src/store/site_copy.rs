@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
 use super::{
     copied_text, copied_values,
+    copy_form::{ArrivingTable, CopyForm},
     error::{Result, StoreError},
     fleet_tables::{FleetTable, fleet_tables},
     handle::Store,
@@ -37,29 +38,44 @@ pub enum Applied {
 }
 
 impl Store {
-    /// The version of the schema, which a site and its hub must share.
+    /// The version of the schema.
     pub const SCHEMA: usize = schema::LADDER.len();
 
-    /// Returns what is committed of the site.
+    /// The oldest version of the schema of a site or a hub with which this program exchanges rows.
+    pub const EXCHANGED_SINCE: usize = schema::EXCHANGED_SINCE;
+
+    /// Returns what is committed of the site, for batches that arrive in this form; `None`: in one that is not known yet.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
-    pub async fn succession(&self) -> Result<Succession> {
-        self.read(succession).await
+    pub async fn succession(&self, form: Option<CopyForm>) -> Result<Succession> {
+        self.read(move |connection| succession(connection, form.as_ref())).await
     }
 
-    /// Applies a batch; the next one must show `pass`.
+    /// Returns the form in which the copy has arrived; `None`: there is no copy, or one of a version that knew no forms.
+    ///
+    /// # Errors
+    /// The database fails, or the store is closed.
+    pub async fn copy_form(&self) -> Result<Option<CopyForm>> {
+        let stored = self.read(|connection| {
+            let sql = "SELECT form FROM succession WHERE form IS NOT NULL";
+            Ok(connection.prepare_cached(sql)?.query_row([], |row| row.get::<_, String>(0)).optional()?)
+        });
+        Ok(stored.await?.and_then(|form| serde_json::from_str(&form).ok()))
+    }
+
+    /// Applies a batch that has arrived in this form; the next one must show `pass`.
     ///
     /// # Errors
     /// The database cannot be written, or the store is closed.
-    pub async fn apply_batch(&self, batch: Batch, pass: Pass) -> Result<Applied> {
+    pub async fn apply_batch(&self, batch: Batch, pass: Pass, form: CopyForm) -> Result<Applied> {
         if self.bytes() > COPY_MAX {
             return Ok(Applied::TooLarge);
         }
         let applying = self.run_exclusive(move |connection| {
             // Without effect inside a transaction.
             connection.execute_batch("PRAGMA foreign_keys = OFF")?;
-            let applied = apply(connection, batch, pass);
+            let applied = apply(connection, batch, pass, &form);
             connection.execute_batch("PRAGMA foreign_keys = ON")?;
             applied
         });
@@ -80,7 +96,7 @@ impl Store {
     /// That file cannot be written, the database cannot be written, or the store is closed; nothing has changed then.
     pub async fn forget_succession(&self) -> Result<()> {
         // A copy that was never complete, or is forgotten already, must not replace one that was.
-        if self.succession().await?.standing.is_some_and(|standing| !standing.is_partial) {
+        if self.succession(None).await?.standing.is_some_and(|standing| !standing.is_partial) {
             self.keep_copy(BEFORE_ADOPT).await?;
         }
         self.run_exclusive(|connection| {
@@ -91,17 +107,26 @@ impl Store {
     }
 }
 
-fn succession(connection: &Connection) -> Result<Succession> {
-    let sql = "SELECT epoch, pass, before, is_partial FROM succession WHERE pass IS NOT NULL";
+fn succession(connection: &Connection, form: Option<&CopyForm>) -> Result<Succession> {
+    let sql = "SELECT epoch, pass, before, is_partial, form FROM succession WHERE pass IS NOT NULL";
     let standing = connection.prepare_cached(sql)?.query_row([], |row| {
-        Ok(Standing { epoch: row.get(0)?, pass: row.get(1)?, before: row.get(2)?, is_partial: row.get(3)? })
+        let stored: Option<String> = row.get(4)?;
+        let is_outdated = form.is_none_or(|form| stored.as_deref() != Some(&*as_text(form)));
+        let (epoch, pass, before, is_partial) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+        Ok(Standing { epoch, pass, before, is_partial, is_outdated })
     });
     Ok(Succession { standing: standing.optional()? })
 }
 
-fn apply(connection: &mut Connection, batch: Batch, pass: Pass) -> Result<Applied> {
+/// A form as it is stored.
+fn as_text(form: &CopyForm) -> String {
+    // Texts, numbers and lists of texts: that cannot fail.
+    serde_json::to_string(form).unwrap_or_default()
+}
+
+fn apply(connection: &mut Connection, batch: Batch, pass: Pass, form: &CopyForm) -> Result<Applied> {
     let transaction = connection.transaction()?;
-    let known = succession(&transaction)?;
+    let known = succession(&transaction, Some(form))?;
     match known.judge(&batch) {
         SuccessionVerdict::StartsAnew if known.standing.is_none() => forget_alerts(&transaction)?,
         SuccessionVerdict::Continues(_) | SuccessionVerdict::StartsAnew => {}
@@ -113,22 +138,40 @@ fn apply(connection: &mut Connection, batch: Batch, pass: Pass) -> Result<Applie
             transaction.execute_batch(&format!("DELETE FROM {}", table.name))?;
         }
     }
-    for mut row in batch.rows {
-        let table = tables.get(usize::from(row.table));
-        let Some(table) = table.filter(|table| has_its_columns(table, &row)) else {
-            return Ok(Applied::Malformed(format!("table {} has other columns", row.table)));
+    let arriving = match form.arriving(&tables) {
+        Ok(arriving) => arriving,
+        Err(reason) => return Ok(Applied::Malformed(reason)),
+    };
+    for row in batch.rows {
+        let (number, arriving) = (row.table, arriving.get(usize::from(row.table)));
+        let taken = match arriving {
+            // A table that is new at the site.
+            Some(None) => continue,
+            Some(Some(arriving)) => arriving.take(row).map(|row| (arriving, row)),
+            None => None,
+        };
+        let Some((ArrivingTable { table, .. }, mut row)) = taken else {
+            return Ok(Applied::Malformed(format!("table {number} has other columns")));
         };
         copied_text::clean(table, &mut row);
-        match write(&transaction, table, &row) {
+        let refused = match write(&transaction, table, &row) {
             Err(StoreError::Sqlite(error)) if is_of_the_row(&error) => {
-                return Ok(Applied::Malformed(format!("table {}: {error}", table.name)));
+                Applied::Malformed(format!("table {}: {error}", table.name))
             }
-            Err(StoreError::Damaged(reason)) => return Ok(Applied::Unreadable(reason)),
-            written => written?,
+            Err(StoreError::Damaged(reason)) => Applied::Unreadable(reason),
+            written => {
+                written?;
+                continue;
+            }
+        };
+        // A value that the newer site has and the hub does not know; it comes again once the hub is upgraded.
+        if !form.is_newer() {
+            return Ok(refused);
         }
     }
-    let sql = "INSERT OR REPLACE INTO succession (single, epoch, pass, before, is_partial) VALUES (1, ?1, ?2, ?3, ?4)";
-    transaction.execute(sql, params![batch.epoch, pass, batch.pass, !batch.is_last])?;
+    let sql = "INSERT OR REPLACE INTO succession (single, epoch, pass, before, is_partial, form)
+               VALUES (1, ?1, ?2, ?3, ?4, ?5)";
+    transaction.execute(sql, params![batch.epoch, pass, batch.pass, !batch.is_last, as_text(form)])?;
     transaction.commit()?;
     Ok(Applied::Committed)
 }
@@ -139,11 +182,6 @@ fn forget_alerts(connection: &Connection) -> Result<()> {
     Ok(())
 }
 
-fn has_its_columns(table: &FleetTable, row: &ChangedRow) -> bool {
-    let has_rest = row.rest.as_ref().is_none_or(|rest| rest.len() == table.rest.len());
-    row.key.len() == table.key.len() && has_rest
-}
-
 /// Whether SQLite refused the row itself, by a type or a constraint, rather than failed.
 fn is_of_the_row(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode::{ConstraintViolation, TypeMismatch};
@@ -151,11 +189,7 @@ fn is_of_the_row(error: &rusqlite::Error) -> bool {
 }
 
 fn write(connection: &Connection, table: &FleetTable, row: &ChangedRow) -> Result<()> {
-    let Some(rest) = &row.rest else {
-        let sql = format!("DELETE FROM {} WHERE {}", table.name, table.by_key());
-        connection.prepare_cached(&sql)?.execute(params_from_iter(&row.key))?;
-        return Ok(());
-    };
+    let Some(rest) = &row.rest else { return delete(connection, table, row) };
     copied_values::check(table, row)?;
     let columns: Vec<&str> = table.key.iter().chain(&table.rest).map(String::as_str).collect();
     let places: Vec<String> = (1..=columns.len()).map(|place| format!("?{place}")).collect();
@@ -168,8 +202,17 @@ fn write(connection: &Connection, table: &FleetTable, row: &ChangedRow) -> Resul
         places.join(", ")
     );
     connection.prepare_cached(&sql)?.execute(params_from_iter(row.key.iter().chain(rest)))?;
-    if table.name == "changes" {
-        copied_values::check_change(connection, connection.last_insert_rowid())?;
+    if table.name == "changes"
+        && let Err(error) = copied_values::check_change(connection, connection.last_insert_rowid())
+    {
+        delete(connection, table, row)?;
+        return Err(error);
     }
+    Ok(())
+}
+
+fn delete(connection: &Connection, table: &FleetTable, row: &ChangedRow) -> Result<()> {
+    let sql = format!("DELETE FROM {} WHERE {}", table.name, table.by_key());
+    connection.prepare_cached(&sql)?.execute(params_from_iter(&row.key))?;
     Ok(())
 }

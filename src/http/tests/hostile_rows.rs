@@ -6,8 +6,8 @@ use rusqlite::Connection;
 
 use super::hub::hub;
 use crate::{
-    fleet::{Batch, ChangedRow, RowValue},
-    store::{Applied, Store, StoreHealth},
+    fleet::{Batch, ChangedRow, RowValue, SiteGreeting},
+    store::{Applied, CopyForm, OutgoingState, Store, StoreHealth},
 };
 
 /// What reads a site's rows.
@@ -64,22 +64,25 @@ fn values() -> Vec<RowValue> {
     values
 }
 
-/// All rows, as a site sends them.
-async fn rows(store: &Store) -> Vec<ChangedRow> {
-    store.begin_outgoing([1; 16]).await.unwrap();
+/// All rows, and the form in which a site sends them.
+async fn rows(store: &Store) -> (Vec<ChangedRow>, CopyForm) {
+    let OutgoingState { epoch, schema, tables, .. } = store.begin_outgoing([1; 16]).await.unwrap();
+    let (version, host) = (env!("CARGO_PKG_VERSION").to_owned(), "pi".to_owned());
+    let greeting =
+        SiteGreeting { epoch, schema, understood_since: schema, tables, pass: None, version, host };
     let mut parts = store.read_outgoing().unwrap();
     let mut rows = Vec::new();
     while let Some(part) = parts.recv().await {
         rows.extend(part.unwrap().rows);
     }
     store.end_outgoing().await.unwrap();
-    rows
+    (rows, CopyForm::of(&greeting).unwrap())
 }
 
 /// Sends a whole copy, which is not complete, so that the next one may begin again.
-async fn send(store: &Store, rows: Vec<ChangedRow>) -> Applied {
+async fn send(store: &Store, rows: Vec<ChangedRow>, form: &CopyForm) -> Applied {
     let batch = Batch { epoch: [1; 16], pass: None, replaces_all: true, is_last: false, rows };
-    store.apply_batch(batch, [2; 16]).await.unwrap()
+    store.apply_batch(batch, [2; 16], form.clone()).await.unwrap()
 }
 
 #[tokio::test]
@@ -87,9 +90,9 @@ async fn any_value_of_a_site_is_refused_or_can_be_served() {
     let hub = hub().await;
     let house = &hub.house;
     Connection::open(house.dir.path().join("portscan.db")).unwrap().execute_batch(FILL).unwrap();
-    let all = rows(&house.store).await;
+    let (all, form) = rows(&house.store).await;
     assert_eq!(all.iter().map(|row| row.table).collect::<BTreeSet<_>>().len(), 16, "a row of each table");
-    assert_eq!(send(&house.store, all.clone()).await, Applied::Committed);
+    assert_eq!(send(&house.store, all.clone(), &form).await, Applied::Committed);
     for path in PATHS {
         assert_eq!(hub.served.get(path).await.status, 200, "{path}");
     }
@@ -101,7 +104,7 @@ async fn any_value_of_a_site_is_refused_or_can_be_served() {
                 let mut changed = all.clone();
                 let ChangedRow { key, rest, .. } = &mut changed[place];
                 *key.iter_mut().chain(rest.iter_mut().flatten()).nth(column).unwrap() = value;
-                match send(&house.store, changed).await {
+                match send(&house.store, changed, &form).await {
                     Applied::Unreadable(_) | Applied::Malformed(_) => refused += 1,
                     Applied::Committed => {
                         served += 1;

@@ -5,6 +5,7 @@
 mod copied_context;
 mod shard_scan;
 mod site_copy;
+mod skew;
 #[cfg(test)]
 mod tests;
 mod uplink;

@@ -13,7 +13,10 @@ use tokio::{
     task::spawn_blocking,
 };
 
-use super::copied_context::{self, CopiedContext};
+use super::{
+    copied_context::{self, CopiedContext},
+    skew,
+};
 use crate::{
     clock::Clock,
     config::Config,
@@ -24,7 +27,7 @@ use crate::{
     },
     model::one_line,
     service::watched::replace_if_new,
-    store::{self, Applied, Store, StoreError, WriterThread},
+    store::{self, Applied, CopyForm, Store, StoreError, WriterThread},
 };
 
 /// After so long without a message a site counts as silent: three of its signs of life.
@@ -61,6 +64,8 @@ struct Known {
     reporters: Reporters,
     /// Whether the present refusal is that of a greeting, or of a second appliance: only a greeting ends it.
     is_greeting_refused: bool,
+    /// In which form batches arrive; `None`: the site has to greet first.
+    form: Option<CopyForm>,
 }
 
 /// Why a copy cannot be opened.
@@ -108,6 +113,7 @@ impl SiteCopy {
                 context: known,
                 reporters: Reporters::default(),
                 is_greeting_refused: false,
+                form: None,
             }),
         };
         Ok((copy, thread))
@@ -139,12 +145,14 @@ impl SiteCopy {
         self.whole.subscribe()
     }
 
-    /// Reads of which database the copy is, after it was opened.
+    /// Reads of which database the copy is, and how it has arrived, after it was opened: a site that was connected before
+    /// goes on without a greeting.
     ///
     /// # Errors
     /// The database fails, or the store is closed.
     pub async fn read_standing(&self) -> Result<(), StoreError> {
-        let standing = self.store.succession().await?.standing.filter(|standing| !standing.is_partial);
+        self.known.lock().await.form = self.store.copy_form().await?.map(CopyForm::by_this_hub);
+        let standing = self.store.succession(None).await?.standing.filter(|standing| !standing.is_partial);
         replace_if_new(&self.whole, standing.map(|standing| standing.epoch));
         Ok(())
     }
@@ -156,12 +164,15 @@ impl SiteCopy {
         let is_second = known.reporters.is_second(connection, self.clock.now());
         let is_greeting = is_second || matches!(message, SiteMessage::Greeting(_));
         let answer = match message {
-            SiteMessage::Greeting(greeting) => self.greet(&greeting, &mut known.context, is_second).await,
+            SiteMessage::Greeting(greeting) => self.greet(&greeting, &mut known, is_second).await,
             // The last to greet.
             _ if is_second => self.refuse_second(known.context.host.as_deref().unwrap_or("an appliance")),
-            SiteMessage::Batch(batch) => self.apply(batch).await,
+            SiteMessage::Batch(batch) => match known.form.clone() {
+                Some(form) => self.apply(batch, form).await,
+                None => HubAnswer::SendAll,
+            },
             SiteMessage::Context(context) => self.keep(context, &mut known.context).await,
-            SiteMessage::Alive => self.answer_alive().await,
+            SiteMessage::Alive => self.answer_alive(known.form.clone()).await,
         };
         if matches!(answer, HubAnswer::Committed(_)) {
             known.reporters.note_commit(connection, self.clock.now());
@@ -228,27 +239,25 @@ impl SiteCopy {
         });
     }
 
-    /// A site that has nothing to send would not notice that its copy was removed.
-    async fn answer_alive(&self) -> HubAnswer {
-        match self.store.succession().await {
-            Ok(succession) if succession.standing.is_none() => HubAnswer::SendAll,
+    /// A site that has nothing to send would not notice that its copy was removed, or that the hub was upgraded.
+    async fn answer_alive(&self, form: Option<CopyForm>) -> HubAnswer {
+        match self.store.succession(form).await {
+            Ok(succession) if succession.standing.is_none_or(|standing| standing.is_outdated) => {
+                HubAnswer::SendAll
+            }
             Ok(_) => HubAnswer::Accepted,
             Err(error) => HubAnswer::Later(error.to_string()),
         }
     }
 
-    async fn greet(&self, greeting: &SiteGreeting, known: &mut CopiedContext, is_second: bool) -> HubAnswer {
-        let own = u32::try_from(Store::SCHEMA).unwrap_or(u32::MAX);
+    async fn greet(&self, greeting: &SiteGreeting, known: &mut Known, is_second: bool) -> HubAnswer {
         let host = one_line(&greeting.host, LONGEST_WORD);
-        if greeting.schema != own {
-            let (older, newer) = if greeting.schema < own { ("site", "hub") } else { ("hub", "site") };
-            return HubAnswer::Refused(format!(
-                "the {newer}'s database has a newer schema than the {older}'s ({} at {host}, {own} at the hub); \
-                 upgrade portscan at the {older}",
-                greeting.schema
-            ));
-        }
-        let answer = match self.store.succession().await.map(|succession| succession.greet(greeting)) {
+        let form = match skew::judge(greeting, &host) {
+            Ok(form) => form,
+            Err(reason) => return HubAnswer::Refused(reason),
+        };
+        let succession = self.store.succession(Some(form.clone())).await;
+        let answer = match succession.map(|succession| succession.greet(greeting)) {
             Err(error) => return HubAnswer::Later(error.to_string()),
             // Another database, or an older state of this one, is more to know than that there are two.
             Ok(verdict) => match self.answer(verdict, &host) {
@@ -257,9 +266,10 @@ impl SiteCopy {
             },
         };
         if !matches!(answer, HubAnswer::Refused(_)) {
-            known.version = Some(one_line(&greeting.version, LONGEST_WORD));
-            known.host = Some(host);
-            self.save(known).await;
+            known.form = Some(form);
+            known.context.version = Some(one_line(&greeting.version, LONGEST_WORD));
+            known.context.host = Some(host);
+            self.save(&known.context).await;
         }
         answer
     }
@@ -292,13 +302,13 @@ impl SiteCopy {
         }
     }
 
-    async fn apply(&self, batch: Batch) -> HubAnswer {
+    async fn apply(&self, batch: Batch, form: CopyForm) -> HubAnswer {
         let mut pass = Pass::default();
         if let Err(error) = getrandom::fill(&mut pass) {
             return HubAnswer::Later(format!("no random numbers: {error}"));
         }
         let (is_last, epoch) = (batch.is_last, batch.epoch);
-        match self.store.apply_batch(batch, pass).await {
+        match self.store.apply_batch(batch, pass, form).await {
             Ok(Applied::Committed) => {
                 let state = if is_last { SiteState::Current } else { SiteState::CatchingUp };
                 self.status.send_modify(|status| status.state = state);
@@ -340,8 +350,8 @@ impl SiteCopy {
         if let Ok(config) = spawn_blocking(move || Config::from_site(&text)).await {
             self.config.send_replace(Arc::new(config));
         }
-        let SiteStatus { problems, notices, .. } = shown(known);
-        self.status.send_modify(|status| (status.problems, status.notices) = (problems, notices));
+        let problems = shown(known).problems;
+        self.status.send_modify(|status| status.problems = problems);
         HubAnswer::Accepted
     }
 
@@ -351,8 +361,10 @@ impl SiteCopy {
         if let Err(error) = written.unwrap_or_else(|_| Err(io::Error::other("the hub is stopping"))) {
             tracing::warn!(site = %self.name, %error, "what a site says of itself is lost when the hub restarts");
         }
-        let SiteStatus { version, host, .. } = shown(known);
-        self.status.send_modify(|status| (status.version, status.host) = (version, host));
+        let SiteStatus { version, host, notices, .. } = shown(known);
+        self.status.send_modify(|status| {
+            (status.version, status.host, status.notices) = (version, host, notices);
+        });
     }
 }
 
@@ -375,7 +387,10 @@ fn shown(known: &CopiedContext) -> SiteStatus {
         version: known.version.clone(),
         host: known.host.clone(),
         problems: known.context.problems.clone(),
-        notices: known.context.notices.clone(),
+        notices: skew::notice(known.version.as_deref())
+            .into_iter()
+            .chain(known.context.notices.clone())
+            .collect(),
         ..SiteStatus::default()
     }
 }

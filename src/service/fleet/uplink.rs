@@ -137,10 +137,13 @@ impl Uplink {
     pub(super) async fn begin(&self) -> Result<Position, UplinkEnd> {
         let mut epoch = Pass::default();
         getrandom::fill(&mut epoch)?;
-        let OutgoingState { epoch, pass, replaces_all } = self.0.store.begin_outgoing(epoch).await?;
+        let OutgoingState { epoch, pass, replaces_all, schema, tables } =
+            self.0.store.begin_outgoing(epoch).await?;
         let greeting = SiteGreeting {
             epoch,
-            schema: u32::try_from(Store::SCHEMA).unwrap_or(u32::MAX),
+            schema,
+            understood_since: u32::try_from(Store::EXCHANGED_SINCE).unwrap_or(u32::MAX),
+            tables,
             pass,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             host: self.0.host.clone(),

@@ -81,6 +81,8 @@ pub struct Portscan {
     unprivileged: bool,
     /// As this user, in the group of the same number, with a copy of the binary that it may run.
     user: Option<(u32, PathBuf)>,
+    /// Another binary than the tested one.
+    binary: Option<PathBuf>,
     home: Arc<TempDir>,
 }
 
@@ -115,6 +117,7 @@ impl Portscan {
             open_files,
             unprivileged: false,
             user: None,
+            binary: None,
             home,
         }
     }
@@ -174,6 +177,11 @@ impl Portscan {
         config.clone_into(&mut self.config);
     }
 
+    /// Runs another binary than the tested one from the next start.
+    pub fn set_binary(&mut self, binary: &Path) {
+        self.binary = Some(binary.to_owned());
+    }
+
     /// Writes the configuration file, as every start does.
     pub fn write_config(&self) -> PathBuf {
         let path = self.home.path().join("portscan.toml");
@@ -221,7 +229,7 @@ impl Portscan {
     }
 
     pub fn command(&self) -> Command {
-        let binary = tested_binary();
+        let binary = self.binary.clone().unwrap_or_else(tested_binary);
         let mut command = match self.open_files {
             _ if self.user.is_some() => {
                 let (user, binary) = self.user.as_ref().expect("just seen");
