@@ -1,14 +1,14 @@
 //! `scan -sS` and `method = "auto"`: SYNs ask where they get through, and what is found is what connects find.
 
-use std::{collections::BTreeMap, fs, net::TcpListener, process::Command, time::Duration};
+use std::{collections::BTreeMap, fs, net::TcpListener, process::Command, thread, time::Duration};
 
 use rstest::rstest;
 use serde_json::Value;
 use testkit::Ports;
 
 use crate::{
-    harness::{Finished, LONG, NO_IDENTIFICATION, Portscan, found, scanner, static_feed},
-    lab::{KernelHost, Lab, Switch, namespace},
+    harness::{Finished, LONG, NO_IDENTIFICATION, Portscan, eventually, found, scanner, static_feed},
+    lab::{KernelHost, Lab, Node, Switch, namespace},
 };
 
 const WITHIN: Duration = Duration::from_secs(240);
@@ -170,18 +170,99 @@ fn a_firewall_that_swallows_bare_syns_hides_nothing() {
 #[test]
 fn a_bridge_carries_syns() {
     let lan = Switch::enter("10.78.0.254/24");
-    let node = lan.plug("10.78.0.5/24");
-    let _listeners = node.within(|| [22, 8080].map(|port| TcpListener::bind(("0.0.0.0", port)).unwrap()));
-    let scanned: Ports = (1..=1000).chain([8080]).collect();
-    let before = connects();
-    let portscan = Portscan::on(&node, "127.0.0.1", "");
-    let ended = run(&portscan, &["-sS", "-T4"], &scanned, &["10.78.0.5".to_owned()]);
-    assert_eq!(
-        found(&ended.json(), &scanned),
-        [("10.78.0.5".parse().unwrap(), "22,8080".parse().unwrap())].into()
-    );
-    let connects = connects() - before;
-    assert!(connects < 300, "{connects} connects");
+    Target::plug(&lan, "10.78.0.5/24").assert_found_at("10.78.0.5");
+}
+
+/// A machine on the LAN with these two ports open, and what a scan of it must find.
+struct Target {
+    node: Node,
+    _listeners: [TcpListener; 2],
+    scanned: Ports,
+}
+
+impl Target {
+    fn plug(lan: &Switch, address: &str) -> Self {
+        let node = lan.plug(address);
+        let listeners = node.within(|| [22, 8080].map(|port| TcpListener::bind(("0.0.0.0", port)).unwrap()));
+        Self { node, _listeners: listeners, scanned: (1..=1000).chain([8080]).collect() }
+    }
+
+    /// Scans it by this address, mostly by SYNs, and finds the truth.
+    fn assert_found_at(&self, address: &str) {
+        let before = connects();
+        let portscan = Portscan::on(&self.node, "127.0.0.1", "");
+        let ended = run(&portscan, &["-sS", "-T4"], &self.scanned, &[address.to_owned()]);
+        let expected = [(address.parse().unwrap(), "22,8080".parse().unwrap())].into();
+        assert_eq!(found(&ended.json(), &self.scanned), expected, "{}", ended.stderr);
+        assert_eq!(ended.json()["hosts"][0]["default_state"], "closed");
+        let connects = connects() - before;
+        assert!(connects < 300, "{connects} connects");
+    }
+}
+
+/// An answer may arrive at the interface that the SYN did not leave by.
+#[test]
+fn two_interfaces_in_one_subnet_carry_syns() {
+    let lan = Switch::enter("10.78.0.254/24");
+    let target = Target::plug(&lan, "10.78.0.5/24");
+    namespace::ip(&["link", "add", "second", "type", "veth", "peer", "name", "to-second"]);
+    namespace::ip(&["addr", "add", "10.78.0.253/24", "dev", "second"]);
+    namespace::ip(&["link", "set", "to-second", "master", "switch", "up"]);
+    namespace::ip(&["link", "set", "second", "up"]);
+    target.assert_found_at("10.78.0.5");
+    // The route by the other one is preferred.
+    namespace::ip(&["route", "add", "10.78.0.5/32", "dev", "second", "src", "10.78.0.253"]);
+    target.assert_found_at("10.78.0.5");
+}
+
+/// The kernel's RST to a SYN-ACK belongs to no connection that it tracks, so such a firewall keeps it.
+#[test]
+fn a_firewall_that_drops_what_is_invalid_leaves_no_half_open_connections() {
+    let open: Ports = "22,80,443,8080".parse().unwrap();
+    let host = KernelHost::enter(&open);
+    for chain in ["INPUT", "OUTPUT"] {
+        let rule = ["-A", chain, "-m", "conntrack", "--ctstate", "INVALID", "-j", "DROP"];
+        assert!(Command::new("iptables").args(rule).status().expect("iptables is installed").success());
+    }
+    let scanned: Ports = (1..=3000).chain([8080]).collect();
+    let address = host.address().to_string();
+    let ended = run(&Portscan::beside_kernel(&host, ""), &["-sS", "-T4"], &scanned, &[address]);
+    assert_eq!(found(&ended.json(), &scanned), BTreeMap::from([(host.address(), open)]));
+    assert_eq!(host.in_state("03"), 0, "in SYN_RECV");
+}
+
+/// An interface that goes in the middle of a scan ends it, by a reason, and what was found until then is true.
+#[test]
+fn an_interface_that_vanishes_leaves_no_wrong_verdict() {
+    let lan = Switch::enter("10.78.0.254/24");
+    let target = Target::plug(&lan, "10.78.0.5/24");
+    namespace::ip(&["addr", "flush", "dev", "switch"]);
+    namespace::ip(&["link", "add", "card", "type", "veth", "peer", "name", "to-card"]);
+    namespace::ip(&["link", "set", "to-card", "master", "switch", "up"]);
+    namespace::ip(&["addr", "add", "10.78.0.253/24", "dev", "card"]);
+    namespace::ip(&["link", "set", "card", "up"]);
+    let sent = || {
+        let text = fs::read_to_string("/proc/thread-self/net/dev").unwrap();
+        let counts = text.lines().find_map(|line| line.trim().strip_prefix("card:"));
+        // Those that were received come first.
+        counts.and_then(|counts| counts.split_whitespace().nth(9)?.parse::<u64>().ok()).unwrap_or_default()
+    };
+    let portscan = Portscan::on(&target.node, "127.0.0.1", "");
+    let ended = thread::scope(|scope| {
+        let scan = || run(&portscan, &["-sS", "-T3"], &target.scanned, &["10.78.0.5".to_owned()]);
+        let scanning = scope.spawn(scan);
+        eventually(LONG, "the scan is under way", || (sent() > 200).then_some(()));
+        namespace::ip(&["link", "del", "card"]);
+        scanning.join().unwrap()
+    });
+    let document = ended.json();
+    let host = &document["hosts"][0];
+    assert_eq!((&document["scan"]["status"], &host["status"]), (&"partial".into(), &"partial".into()));
+    assert!(host["detail"].as_str().is_some_and(|detail| detail.contains("no route")), "{host}");
+    let open = &found(&document, &target.scanned)[&target.node.address()];
+    assert!(open.is_subset(&"22,8080".parse().unwrap()), "{open}");
+    assert!(!host.to_string().contains("filtered"), "silence of this machine's is no verdict: {host}");
+    assert!(!ended.stderr.contains("something on the way"), "{}", ended.stderr);
 }
 
 #[test]

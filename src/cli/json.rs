@@ -6,7 +6,9 @@ use serde::Serialize;
 
 use super::found::{HostResult, ScanResult, sanitize_for_terminal};
 use crate::{
-    model::{Certificate, Evidence, PortFinding, PortIdentification, PortState, Protocol, Reason},
+    model::{
+        Certificate, Evidence, HostStatus, PortFinding, PortIdentification, PortState, Protocol, Reason,
+    },
     services,
 };
 
@@ -31,7 +33,13 @@ struct HostJson<'a> {
     mac: Option<crate::model::Mac>,
     name: Option<String>,
     status: &'static str,
+    /// Why it is not up, or was left in the middle.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
     default_state: PortState,
+    /// The ports that have a verdict, if not all that were asked have one: the default state is that of these alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    coverage: Option<String>,
     /// The ports that differ from the default state.
     ports: Vec<PortJson>,
 }
@@ -88,13 +96,17 @@ pub(super) fn write(
 }
 
 fn of_host(found: &HostResult, open_only: bool) -> HostJson<'_> {
-    let listed = found.report.findings.iter();
+    let report = &found.report;
+    let listed = report.findings.iter();
+    let has_detail = report.status != HostStatus::Up && !report.detail.is_empty();
     HostJson {
-        address: &found.report.address,
+        address: &report.address,
         mac: found.mac,
         name: found.name.as_deref().map(sanitize_for_terminal),
-        status: found.report.status.as_str(),
-        default_state: found.report.default_state,
+        status: report.status.as_str(),
+        detail: has_detail.then(|| sanitize_for_terminal(&report.detail)),
+        default_state: report.default_state,
+        coverage: (report.status == HostStatus::Partial).then(|| report.coverage.to_string()),
         ports: listed
             .filter(|finding| !open_only || finding.state == PortState::Open)
             .map(|finding| of_port(found, finding))
@@ -139,7 +151,7 @@ mod tests {
         super::found::tests::{host, open_host},
         *,
     };
-    use crate::model::{HostStatus, ScanStatus};
+    use crate::model::ScanStatus;
 
     #[test]
     fn the_shape_is_the_contract() {
@@ -165,5 +177,17 @@ mod tests {
         let open: serde_json::Value = serde_json::from_str(&text(true)).unwrap();
         assert_eq!(open["hosts"].as_array().unwrap().len(), 2);
         assert_eq!(open["hosts"][0]["ports"].as_array().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_host_that_was_left_says_why_and_which_ports_have_a_verdict() {
+        let mut left = host("10.0.0.7", "1-300,8080", &[(22, PortState::Open, 412)]);
+        left.report.status = HostStatus::Partial;
+        left.report.detail = "no route from this machine".to_owned();
+        let written = serde_json::to_value(of_host(&left, false)).unwrap();
+        assert_eq!(written["coverage"], "1-300,8080");
+        assert_eq!(written["detail"], "no route from this machine");
+        let whole = serde_json::to_value(of_host(&host("10.0.0.7", "1-300", &[]), false)).unwrap();
+        assert!(whole.get("coverage").is_none() && whole.get("detail").is_none(), "{whole}");
     }
 }

@@ -181,8 +181,9 @@ fn doubts(found: &[HostResult], links: Option<&Links>) -> Vec<String> {
             ));
         }
         let is_neighbour = links.is_some_and(|links| links.link_of(address) == Link::OnLink);
-        let claimed = mac.is_some() || !is_neighbour;
-        if !claimed && report.open_ports().next().is_some() {
+        // The interface may be gone since a host was left in the middle, and its neighbours with it.
+        let is_whole = report.status == HostStatus::Up;
+        if is_neighbour && is_whole && mac.is_none() && report.open_ports().next().is_some() {
             doubts.push(format!(
                 "{address}: ports are open, but no device on the own network has this address; something on the \
                  way may answer for it (a proxy, a firewall)"

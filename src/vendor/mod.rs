@@ -67,9 +67,9 @@ impl Marked {
     fn take(table: &mut &'static [u8], key: usize) -> Self {
         let width = key + PLACE;
         let (marks, rest) = table.split_at(PLACE);
-        let (index, rest) = rest.split_at(number(marks) * width);
+        let (index, rest) = rest.split_at(place(marks) * width);
         let (length, rest) = rest.split_at(PLACE);
-        let (rows, rest) = rest.split_at(number(length));
+        let (rows, rest) = rest.split_at(place(length));
         *table = rest;
         Self { index, width, rows }
     }
@@ -80,12 +80,12 @@ impl Marked {
 
     /// Returns the rows from a mark on.
     fn rows_from(&self, mark: usize) -> &'static [u8] {
-        &self.rows[number(&self.mark(mark)[self.width - PLACE..])..]
+        &self.rows[place(&self.mark(mark)[self.width - PLACE..])..]
     }
 
     /// A registry's entries from the last mark at or before this prefix up to the next mark.
     fn from(self, prefix: u64) -> impl Iterator<Item = Entry> {
-        let key = |mark: usize| number(&self.mark(mark)[..KEY]) as u64;
+        let key = |mark: usize| number(&self.mark(mark)[..KEY]);
         let (mut low, mut high) = (0, self.index.len() / self.width);
         while low < high {
             let middle = low + (high - low) / 2;
@@ -119,9 +119,9 @@ enum Name {
 impl Entry {
     /// Reads the next row; its prefix is stored as the distance from the last one.
     fn take(rows: &mut &'static [u8], last: u64) -> Self {
-        let prefix = last + varint(rows) as u64;
+        let prefix = last + varint(rows);
         let name = match varint(rows).checked_sub(1) {
-            Some(shared) => Name::Shared(shared),
+            Some(shared) => Name::Shared(usize::try_from(shared).unwrap_or(usize::MAX)),
             None => Name::Here(text(rows)),
         };
         Self { prefix, name }
@@ -143,17 +143,22 @@ impl Name {
     }
 }
 
-/// Reads an integer, the lowest octet first.
-fn number(octets: &[u8]) -> usize {
-    octets.iter().rev().fold(0, |number, octet| number << 8 | usize::from(*octet))
+/// Reads an integer, the lowest octet first. A prefix has up to 36 bits, more than a `usize` of a 32-bit system.
+fn number(octets: &[u8]) -> u64 {
+    octets.iter().rev().fold(0, |number, octet| number << 8 | u64::from(*octet))
+}
+
+/// Reads an offset or a length.
+fn place(octets: &[u8]) -> usize {
+    usize::try_from(number(octets)).unwrap_or(usize::MAX)
 }
 
 /// Reads a number of variable length: seven bits in each octet, the lowest first; the eighth bit says that more follow.
-fn varint(rows: &mut &'static [u8]) -> usize {
+fn varint(rows: &mut &'static [u8]) -> u64 {
     let more = rows.iter().take_while(|octet| **octet & 0x80 != 0).count();
     let (octets, rest) = rows.split_at(more + 1);
     *rows = rest;
-    octets.iter().rev().fold(0, |number, octet| number << 7 | usize::from(octet & 0x7f))
+    octets.iter().rev().fold(0, |number, octet| number << 7 | u64::from(octet & 0x7f))
 }
 
 /// The codes up to the next 0.

@@ -38,6 +38,8 @@ fn described(base: &str) -> String {
     of_routes(base, |routes| routes.into_description().document())
 }
 
+/// On 32-bit systems utoipa writes 4294967295 as -1; the file serves them, too.
+#[cfg(target_pointer_width = "64")]
 #[test]
 fn the_file_is_what_the_code_describes() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http/v1/openapi.json");
@@ -52,6 +54,7 @@ fn the_file_is_what_the_code_describes() {
     assert_eq!(kept.len(), described.len(), "INSTA_UPDATE=always renews {}", file.display());
 }
 
+#[cfg(target_pointer_width = "64")]
 #[tokio::test]
 async fn the_paths_are_below_the_configured_base_url() {
     let request = hyper::Request::get("/v1/openapi.json").body(Body::empty()).unwrap();
