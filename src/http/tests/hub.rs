@@ -159,7 +159,7 @@ pub(super) async fn hub() -> TestHub {
     let token = token();
     let clock = Arc::new(SystemClock::start());
     let gate = Gate::new(token.clone(), allowlist.clone(), config_seen, clock.clone());
-    let limits = ServerLimits::default();
+    let limits = unhurried();
     let router = hub_router(HubParts {
         sites: seen,
         forget: Arc::new(Forgetful(sites.clone())),

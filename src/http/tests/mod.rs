@@ -53,6 +53,14 @@ fn config() -> Config {
 }
 
 /// Serves the appliance's routes, these, and `/write`, which changes nothing but is behind the gate.
+/// The bounds for tests that are about something else: an emulated processor may take a minute for a long list.
+fn unhurried() -> ServerLimits {
+    let long = Duration::from_secs(600);
+    let defaults = ServerLimits::default();
+    let reading = LeastRate { within: long, ..defaults.reading };
+    ServerLimits { header: long, request: long, reading, queue: long, ..defaults }
+}
+
 fn serve_with(limits: ServerLimits, reads: Router, token: Token) -> Served {
     let (config, config_seen) = watch::channel(Arc::new(config()));
     let (health, health_seen) = watch::channel(Health::default());

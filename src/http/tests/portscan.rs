@@ -54,7 +54,7 @@ pub(super) struct TestAppliance {
 }
 
 pub(super) fn appliance() -> TestAppliance {
-    appliance_with(ServerLimits::default())
+    appliance_with(unhurried())
 }
 
 pub(super) fn appliance_with(limits: ServerLimits) -> TestAppliance {
@@ -62,7 +62,7 @@ pub(super) fn appliance_with(limits: ServerLimits) -> TestAppliance {
 }
 
 pub(super) fn appliance_at_pace(pace: DiskPace) -> TestAppliance {
-    appliance_of(ServerLimits::default(), pace)
+    appliance_of(unhurried(), pace)
 }
 
 fn appliance_of(limits: ServerLimits, pace: DiskPace) -> TestAppliance {
