@@ -2,6 +2,7 @@
 //! site shows.
 
 mod alerting;
+mod everywhere;
 mod histories;
 mod scale;
 mod skew;

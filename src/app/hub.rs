@@ -2,17 +2,22 @@
 
 mod alerting;
 mod copies;
+mod everywhere;
 mod forwarding;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use tokio::{sync::watch, task::spawn_blocking};
+use tokio::{
+    sync::{Notify, watch},
+    task::spawn_blocking,
+};
 use tokio_util::sync::CancellationToken;
 
 use self::{
     alerting::{Alerting, tell},
     copies::{Copies, CopiesEnv},
+    everywhere::Aligning,
 };
 use super::{
     log, manager,
@@ -23,7 +28,7 @@ use crate::{
     clock::{Clock, SystemClock},
     config::{Config, Overrides, unfit_for_hub},
     fleet::HUB_COPIES,
-    http::{self, Gate, HostAllowlist, HubParts, Token},
+    http::{self, Everywhere, Gate, HostAllowlist, HubParts, Token},
     net::{
         SystemResolver,
         nats::{HubConnection, SiteMessages},
@@ -72,9 +77,15 @@ pub(super) async fn serve(args: &ServeHubArgs, flags: &Overrides, verbose: u8) -
     let allowlist = HostAllowlist::new(hostname().as_deref(), seen.clone());
     let gate = Gate::new(token, allowlist.clone(), seen.clone(), Arc::clone(&clock));
     let limits = http::ServerLimits::default();
+    let (behind, seen_behind) = watch::channel(Arc::default());
+    let changed = Arc::new(Notify::new());
+    let aligning =
+        Aligning { store: store.clone(), changed: Arc::clone(&changed), sites: copies.sites(), behind };
+    tasks.spawn(until_stopped(stop.clone(), aligning.run()));
     let parts = HubParts {
         sites: copies.sites(),
         forget: Arc::new(copies.clone()),
+        everywhere: Everywhere { store: store.clone(), changed, behind: seen_behind },
         allowlist,
         gate: gate.clone(),
         health: seen_health,

@@ -11,12 +11,14 @@
 //! | `message` | the messages from a site to the hub, and the answers |
 //! | `link` | the connection, as a trait |
 //! | `row` | rows of tables, as they travel |
+//! | `everywhere` | what a site lacks of the expectations for all sites |
 //! | `forwarded` | the requests that the hub forwards to a site |
 //! | `succession` | decides which batch a hub applies: each once, of one database alone |
 //! | `reporters` | notices that two appliances report as one site |
 //! | `status` | what the hub knows of a site's connection |
 //! | `work` | one scan, shared by many workers |
 
+mod everywhere;
 mod forwarded;
 mod link;
 mod message;
@@ -31,6 +33,7 @@ pub mod work;
 /// The directory of a hub's copies, in its data directory.
 pub const HUB_COPIES: &str = "sites";
 
+pub use everywhere::{SiteLack, comment_at_site, lack_of_site};
 pub use forwarded::{FORWARDED_MAX, ForwardedAnswer, ForwardedRequest, is_forwardable};
 pub use link::{Asking, HubLink, LinkError};
 pub use message::{

@@ -46,13 +46,16 @@ pub use appliance::{ApplianceParts, StoredParts, owners_request, router};
 pub use auth::Gate;
 pub use body::pieces;
 pub use host_allowlist::HostAllowlist;
-pub use hub::{ForgetError, ForgetSite, ForwardError, ForwardRequest, HubParts, HubSite, hub_router};
+pub use hub::{
+    Everywhere, ForgetError, ForgetSite, ForwardError, ForwardRequest, HubParts, HubSite, SiteBehind,
+    hub_router,
+};
 pub use limits::ServerLimits;
 pub use listen::{BindError, bind, bind_each};
 pub use reading::LeastRate;
 pub use server::{Server, serve};
 pub use token::{FILE as TOKEN_FILE, Token, TokenError, open_token};
-pub use v1::{Diagnose, DiagnosisBody};
+pub use v1::{Diagnose, DiagnosisBody, additions_body, removals_body};
 
 #[cfg(test)]
 mod tests;

@@ -110,15 +110,6 @@ impl Differences {
         Self { store, config }
     }
 
-    /// Returns all expectations, in the order in which they were written.
-    pub fn expectations(&self) -> impl Stream<Item = Result<Vec<Expectation>, StoreError>> + use<> {
-        let store = self.store.clone();
-        pages(move |after| {
-            let store = store.clone();
-            async move { store.expectations(after).await }
-        })
-    }
-
     /// Returns a page of change events. Known noise is listed, without an alert.
     pub async fn change_events(&self, filter: ChangeFilter) -> Result<Page<ChangeEvent>, StoreError> {
         let mut page = self.store.change_events(filter).await?;

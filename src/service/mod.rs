@@ -11,6 +11,7 @@ pub mod directory;
 pub mod discovery;
 pub mod evidence;
 pub mod exclusions;
+pub mod expectations;
 pub mod feeds;
 pub mod fleet;
 pub mod health;

@@ -28,9 +28,8 @@ use crate::{
     http::{answer::Refusal, rows::PIECE, v1::is_change_id},
 };
 
-/// The lists. Each is an array of objects.
-pub(super) const PATHS: [&str; 6] =
-    ["/v1/hosts", "/v1/diff", "/v1/changes", "/v1/scans", "/v1/expected", "/v1/runs"];
+/// The lists, beside /v1/expected. Each is an array of objects.
+pub(super) const PATHS: [&str; 5] = ["/v1/hosts", "/v1/diff", "/v1/changes", "/v1/scans", "/v1/runs"];
 
 /// The longest error of a site that is read, in bytes.
 const ERROR_MAX: usize = 4096;

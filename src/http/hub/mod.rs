@@ -8,6 +8,7 @@
 //! | `chosen` | the paths that are one site's, at the root |
 //! | `adopt` | lets another database take a site's place |
 //! | `forget` | drops a site that does not report any more |
+//! | `everywhere` | what is expected at all sites |
 //! | `joined` | the lists of all sites as one |
 //! | `splice` | adds the site's name to each element of a list, as it passes |
 //! | `overview` | /v1/sites |
@@ -19,6 +20,7 @@
 
 mod adopt;
 mod chosen;
+mod everywhere;
 mod exposition;
 mod forget;
 mod forward;
@@ -62,7 +64,10 @@ use crate::{
     store::Store,
 };
 
-pub use self::forget::{ForgetError, ForgetSite};
+pub use self::{
+    everywhere::{Everywhere, SiteBehind},
+    forget::{ForgetError, ForgetSite},
+};
 
 /// All sites, by name.
 type Sites = Arc<BTreeMap<SiteName, HubSite>>;
@@ -73,6 +78,8 @@ pub struct HubParts {
     pub sites: watch::Receiver<Arc<BTreeMap<SiteName, HubSite>>>,
     /// Drops a site.
     pub forget: Arc<dyn ForgetSite>,
+    /// The expectations for all sites.
+    pub everywhere: Everywhere,
     /// The host names under which requests are answered.
     pub allowlist: HostAllowlist,
     /// Decides which requests may write, before any is forwarded.
@@ -125,6 +132,7 @@ struct Hub(Arc<HubState>);
 struct HubState {
     sites: watch::Receiver<Arc<BTreeMap<SiteName, HubSite>>>,
     forget: Arc<dyn ForgetSite>,
+    everywhere: Everywhere,
     gate: Gate,
     counts: overview::CountCache,
 }
@@ -153,15 +161,23 @@ impl HubState {
 
 /// All routes of a hub, with all layers.
 pub fn hub_router(parts: HubParts) -> Router {
-    let HubParts { sites, forget, allowlist, gate, health, clock, limits } = parts;
-    let hub = Hub(Arc::new(HubState { sites, forget, gate, counts: overview::CountCache::new(clock) }));
+    let HubParts { sites, forget, everywhere, allowlist, gate, health, clock, limits } = parts;
+    let hub =
+        Hub(Arc::new(HubState { sites, forget, everywhere, gate, counts: overview::CountCache::new(clock) }));
     let healthz = async move || healthz(&health.borrow());
     let routes = dashboard::hub_routes()
         .route("/healthz", get(healthz))
         .route("/metrics", get(metrics::all))
         .route("/v1/sites", get(overview::sites))
         .route("/v1/sites/{name}", delete(forget::forget))
-        .route("/v1/sites/{name}/adopt", post(adopt::adopt));
+        .route("/v1/sites/{name}/adopt", post(adopt::adopt))
+        .route(
+            "/v1/expected",
+            get(everywhere::list)
+                .patch(everywhere::change)
+                .delete(everywhere::change)
+                .fallback(chosen::serve),
+        );
     let routes = joined::PATHS
         .into_iter()
         .fold(routes, |routes, path| routes.route(path, get(joined::list).fallback(chosen::serve)))

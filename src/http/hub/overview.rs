@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Hub, HubSite, read::Read, selection::SiteSelection};
+use super::{Hub, HubSite, SiteBehind, read::Read, selection::SiteSelection};
 use crate::{
     clock::Clock,
     fleet::{SiteName, SiteState, SiteStatus},
@@ -46,6 +46,10 @@ struct SiteRow {
     refusal: Option<String>,
     problems: Vec<String>,
     notices: Vec<String>,
+    /// How many expectations for all sites are not there yet.
+    expected_behind: usize,
+    /// Why not.
+    expected_behind_why: Option<String>,
     #[serde(flatten)]
     counts: SiteCounts,
 }
@@ -119,17 +123,31 @@ pub(super) async fn sites(State(hub): State<Hub>, request: Request) -> Result<Re
     let rows = stream::iter(selection.sites).map(async |(name, site): (SiteName, HubSite)| {
         let counts = hub.counts.get(&name, &site, read).await;
         let status = site.status.borrow().clone();
-        SiteRow::of(name, status, counts)
+        let behind = hub.everywhere.behind.borrow().get(&name).cloned().unwrap_or_default();
+        SiteRow::of(name, status, behind, counts)
     });
     let rows: Vec<SiteRow> = rows.buffered(AT_ONCE).collect().await;
     Ok(json(StatusCode::OK, &rows))
 }
 
 impl SiteRow {
-    fn of(name: SiteName, status: SiteStatus, counts: SiteCounts) -> Self {
+    fn of(name: SiteName, status: SiteStatus, behind: SiteBehind, counts: SiteCounts) -> Self {
         let SiteStatus { state, refusal, heard, version, host, problems, notices } = status;
         let state: SiteState = state;
-        Self { name, state: state.as_str(), heard, version, host, refusal, problems, notices, counts }
+        let SiteBehind { rows: expected_behind, reason: expected_behind_why } = behind;
+        Self {
+            name,
+            state: state.as_str(),
+            heard,
+            version,
+            host,
+            refusal,
+            problems,
+            notices,
+            expected_behind,
+            expected_behind_why,
+            counts,
+        }
     }
 }
 

@@ -15,7 +15,8 @@ use super::{
 use crate::{
     fleet::{FORWARDED_MAX, ForwardedAnswer, ForwardedRequest, SiteName, SiteState, SiteStatus},
     http::{
-        ForgetError, ForgetSite, ForwardError, ForwardRequest, HubParts, HubSite, StoredParts, hub_router,
+        Everywhere, ForgetError, ForgetSite, ForwardError, ForwardRequest, HubParts, HubSite, SiteBehind,
+        StoredParts, hub_router,
     },
     model::{PortState, Protocol, ScanId, ScanStatus},
     service::runner,
@@ -88,6 +89,9 @@ pub(super) struct TestHub {
     sites: watch::Sender<Arc<BTreeMap<SiteName, HubSite>>>,
     pub(super) house: TestSite,
     shop: TestSite,
+    /// The hub's own database.
+    pub(super) everywhere: TestSite,
+    pub(super) behind: watch::Sender<Arc<BTreeMap<SiteName, SiteBehind>>>,
 }
 
 fn name(text: &str) -> SiteName {
@@ -160,8 +164,12 @@ pub(super) async fn hub() -> TestHub {
     let clock = Arc::new(SystemClock::start());
     let gate = Gate::new(token.clone(), allowlist.clone(), config_seen, clock.clone());
     let limits = unhurried();
+    let (everywhere, behind) = (site().0, watch::Sender::new(Arc::default()));
+    let for_all =
+        Everywhere { store: everywhere.store.clone(), changed: Arc::default(), behind: behind.subscribe() };
     let router = hub_router(HubParts {
         sites: seen,
+        everywhere: for_all,
         forget: Arc::new(Forgetful(sites.clone())),
         allowlist,
         gate: gate.clone(),
@@ -170,11 +178,19 @@ pub(super) async fn hub() -> TestHub {
         limits,
     });
     let (address, stop, task) = start(router, gate, limits);
-    TestHub { served: Served { address, config, health, stop, task }, token, sites, house, shop }
+    TestHub {
+        served: Served { address, config, health, stop, task },
+        token,
+        sites,
+        house,
+        shop,
+        everywhere,
+        behind,
+    }
 }
 
 impl TestHub {
-    async fn rows(&self, path: &str) -> Vec<Value> {
+    pub(super) async fn rows(&self, path: &str) -> Vec<Value> {
         let answer = self.served.get(path).await;
         assert_eq!(
             (answer.status, answer.header("content-type")),
@@ -185,7 +201,7 @@ impl TestHub {
     }
 
     /// Sends this body as JSON, with the token.
-    async fn send(&self, method: &str, path: &str, body: &str) -> Answer {
+    pub(super) async fn send(&self, method: &str, path: &str, body: &str) -> Answer {
         let token = self.token.reveal();
         let length = body.len();
         self.served
@@ -460,7 +476,7 @@ async fn the_sites_are_listed_with_their_states_and_counts() {
         sites[0],
         json!({
             "name": "house", "state": "current", "heard": "2026-03-01T10:00:00Z", "version": "0.3.0", "host": null,
-            "refusal": null, "problems": [], "notices": [], "devices": 2, "open": 3, "rogue": 3, "missing": 0,
+            "refusal": null, "problems": [], "notices": [], "expected_behind": 0, "expected_behind_why": null, "devices": 2, "open": 3, "rogue": 3, "missing": 0,
             "baseline": false, "last_scan": sites[0]["last_scan"], "worst_advice": sites[0]["worst_advice"],
         })
     );

@@ -35,11 +35,11 @@ fn of_routes<T>(base: &str, make: impl FnOnce(Routes) -> T) -> T {
 }
 
 fn described(base: &str) -> String {
-    of_routes(base, |routes| routes.into_description().document())
+    let document = of_routes(base, |routes| routes.into_description().document());
+    // utoipa keeps a bound as an `isize`, so on a 32-bit system it writes 4294967295 so.
+    document.replace("\"maximum\":-1,", "\"maximum\":4294967295,")
 }
 
-/// On 32-bit systems utoipa writes 4294967295 as -1; the file serves them, too.
-#[cfg(target_pointer_width = "64")]
 #[test]
 fn the_file_is_what_the_code_describes() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http/v1/openapi.json");
@@ -54,7 +54,6 @@ fn the_file_is_what_the_code_describes() {
     assert_eq!(kept.len(), described.len(), "INSTA_UPDATE=always renews {}", file.display());
 }
 
-#[cfg(target_pointer_width = "64")]
 #[tokio::test]
 async fn the_paths_are_below_the_configured_base_url() {
     let request = hyper::Request::get("/v1/openapi.json").body(Body::empty()).unwrap();

@@ -20,11 +20,12 @@ use crate::{
         rows::{self, ResponseQueue},
     },
     model::{DeviceKey, Expectation, PortState, Protocol},
+    service::expectations::all_expectations,
     store::ExpectationUpdate,
 };
 
 /// The longest comment, in characters: enough for some sentences.
-const COMMENT_MAX: usize = 1000;
+pub(in crate::http) const COMMENT_MAX: usize = 1000;
 
 pub(super) fn routes(gate: &Gate) -> Routes<Api> {
     Routes::new()
@@ -35,7 +36,7 @@ pub(super) fn routes(gate: &Gate) -> Routes<Api> {
 
 /// What is expected of one port.
 #[derive(Serialize, Deserialize, ToSchema)]
-struct ExpectedRow {
+pub(in crate::http) struct ExpectedRow {
     /// An address, or a MAC: the expectation then applies to the device at any address.
     #[schema(value_type = DeviceText, example = "192.168.1.7")]
     address: String,
@@ -53,7 +54,7 @@ struct ExpectedRow {
 }
 
 /// The port of an expectation that is to be removed.
-#[derive(Deserialize, ToSchema)]
+#[derive(Serialize, Deserialize, ToSchema)]
 struct TargetRow {
     /// The address or MAC under which the expectation was written.
     #[schema(value_type = DeviceText, example = "192.168.1.7")]
@@ -67,8 +68,8 @@ struct TargetRow {
 /// Lists all expectations, in the order in which they were written.
 #[utoipa::path(get, path = "/v1/expected", tag = "expected", responses((status = 200, body = Vec<ExpectedRow>)))]
 async fn expected(State(api): State<Api>, queue: ResponseQueue) -> Result<Response, Refusal> {
-    rows::array(&queue, api.differences.expectations().map_ok(|page| page.into_iter().map(ExpectedRow::of)))
-        .await
+    let pages = all_expectations(&api.store);
+    rows::array(&queue, pages.map_ok(|page| page.into_iter().map(ExpectedRow::of))).await
 }
 
 /// Adds these expectations, or none of them if one is invalid. Replaces earlier expectations of the same ports.
@@ -80,11 +81,45 @@ async fn expected(State(api): State<Api>, queue: ResponseQueue) -> Result<Respon
               (status = 413, body = ErrorBody), (status = 415, body = ErrorBody)),
 )]
 async fn expect(State(api): State<Api>, headers: HeaderMap, body: Bytes) -> Result<StatusCode, Refusal> {
-    let rows: Vec<ExpectedRow> = body::document(&headers, &body)?;
-    let updates =
-        rows.into_iter().enumerate().map(|(index, row)| row.update().map_err(|error| error.at(index)));
-    api.store.expect(updates.collect::<Result<_, _>>()?).await?;
+    api.store.expect(expected_additions(&headers, &body)?).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// The expectations that a body has, or what is wrong with it.
+pub(in crate::http) fn expected_additions(
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Vec<ExpectationUpdate>, Refusal> {
+    let rows: Vec<ExpectedRow> = body::document(headers, body)?;
+    let updates = rows.into_iter().enumerate();
+    updates.map(|(index, row)| row.update().map_err(|error| error.at(index))).collect()
+}
+
+/// The expectations whose removal a body asks for, or what is wrong with it.
+pub(in crate::http) fn expected_removals(
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Vec<ExpectationUpdate>, Refusal> {
+    let rows: Vec<TargetRow> = body::document(headers, body)?;
+    let updates = rows.into_iter().enumerate();
+    updates.map(|(index, row)| row.update().map_err(|error| error.at(index))).collect()
+}
+
+/// The body of a PATCH of /v1/expected with these rows.
+pub fn additions_body(rows: &[Expectation]) -> Vec<u8> {
+    let rows: Vec<ExpectedRow> = rows.iter().cloned().map(ExpectedRow::of).collect();
+    // Texts and numbers: that cannot fail.
+    serde_json::to_vec(&rows).unwrap_or_default()
+}
+
+/// The body of a DELETE of /v1/expected of these rows.
+pub fn removals_body(rows: &[Expectation]) -> Vec<u8> {
+    let target = |row: &Expectation| {
+        let ExpectedRow { address, port, protocol, .. } = ExpectedRow::of(row.clone());
+        TargetRow { address, port, protocol }
+    };
+    let rows: Vec<TargetRow> = rows.iter().map(target).collect();
+    serde_json::to_vec(&rows).unwrap_or_default()
 }
 
 /// Removes the expectations of these ports. A port without an expectation is no error.
@@ -98,10 +133,7 @@ async fn expect_no_more(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<StatusCode, Refusal> {
-    let rows: Vec<TargetRow> = body::document(&headers, &body)?;
-    let updates =
-        rows.into_iter().enumerate().map(|(index, row)| row.update().map_err(|error| error.at(index)));
-    let updates: Vec<_> = updates.collect::<Result<_, _>>()?;
+    let updates = expected_removals(&headers, &body)?;
     if !updates.is_empty() {
         api.store.expect(updates).await?;
     }
@@ -122,7 +154,7 @@ impl RowError {
 }
 
 impl ExpectedRow {
-    fn of(expectation: Expectation) -> Self {
+    pub(in crate::http) fn of(expectation: Expectation) -> Self {
         let Expectation { device, protocol, port, state, comment, .. } = expectation;
         Self {
             address: device.to_string(),

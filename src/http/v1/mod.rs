@@ -29,8 +29,16 @@ use std::{ops::Deref, sync::Arc};
 use axum::{Router, middleware::from_fn_with_state, routing::any};
 use tokio::sync::watch;
 
-pub use self::doctor::{Diagnose, DiagnosisBody};
-pub(super) use self::{changes::is_change_id, doctor::Diagnoses, import::Imports};
+pub(super) use self::{
+    changes::is_change_id,
+    doctor::Diagnoses,
+    expected::{COMMENT_MAX, ExpectedRow, expected_additions, expected_removals},
+    import::Imports,
+};
+pub use self::{
+    doctor::{Diagnose, DiagnosisBody},
+    expected::{additions_body, removals_body},
+};
 use super::{
     answer::Refusal,
     auth::{self, Gate},

@@ -64,6 +64,11 @@ impl Site {
     }
 
     /// The same with DELETE; returns the status.
+    /// DELETE with a body, which names what is deleted.
+    pub fn delete_among(&self, path: &str, body: &Value) -> Answer {
+        self.answered(self.agent.delete(format!("{}{path}", self.base)).force_send_body(), body)
+    }
+
     pub fn delete(&self, path: &str) -> u16 {
         let sent = self.agent.delete(format!("{}{path}", self.base)).call();
         sent.unwrap_or_else(|error| panic!("DELETE {}{path}: {error}", self.base)).status().as_u16()
