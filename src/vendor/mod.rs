@@ -249,7 +249,7 @@ mod tests {
             while !rows.is_empty() {
                 let at = counts[index] / ENTRIES;
                 if counts[index] % ENTRIES == 0 {
-                    last = number(&registry.mark(at)[..KEY]) as u64;
+                    last = number(&registry.mark(at)[..KEY]);
                 }
                 let entry = Entry::take(&mut rows, last);
                 assert!(entry.prefix > last || counts[index] % ENTRIES == 0, "ascending");
