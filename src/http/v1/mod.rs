@@ -30,7 +30,9 @@ use axum::{Router, middleware::from_fn_with_state, routing::any};
 use tokio::sync::watch;
 
 pub use self::doctor::{Diagnose, DiagnosisBody};
-pub(super) use self::{changes::is_change_id, doctor::Diagnoses, import::Imports};
+pub(super) use self::{
+    changes::is_change_id, doctor::Diagnoses, import::Imports, openapi::description_at_hub,
+};
 use super::{
     answer::Refusal,
     auth::{self, Gate},
