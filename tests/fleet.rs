@@ -1,6 +1,7 @@
 //! Sites, their broker and their hub, as real processes, of which any may be killed: in the end the hub shows what each
 //! site shows.
 
+mod across;
 mod alerting;
 mod histories;
 mod scale;

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The configuration of a hub with a channel to this receiver.
-fn hub_with_channel(receiver: &HttpReceiver) -> String {
+pub(super) fn hub_with_channel(receiver: &HttpReceiver) -> String {
     let url = format!("http://{}/hook", receiver.address());
     format!(
         "[feed]\nurl = []\nhosts = []\n{STILL}[[channel]]\nname = \"office\"\ntype = \"webhook\"\nurl = \"{url}\"\ngroup = \
