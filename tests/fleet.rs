@@ -4,6 +4,7 @@
 mod across;
 mod alerting;
 mod histories;
+mod page;
 mod scale;
 mod skew;
 mod workers;
