@@ -1,9 +1,11 @@
 //! Sites, their broker and their hub, as real processes, of which any may be killed: in the end the hub shows what each
 //! site shows.
 
+mod across;
 mod alerting;
 mod everywhere;
 mod histories;
+mod page;
 mod scale;
 mod skew;
 mod workers;

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use jiff::Timestamp;
+
 use crate::model::{
     Address, AdviceLevel, AlertKind, AlertSeverity, ChangeEvent, ChangeKind, DeviceKey, PortSet, Protocol,
     one_line,
@@ -51,6 +53,19 @@ pub struct AlertChange {
     pub name: Option<String>,
     /// What is known of its ports: of some, if there are many.
     pub explanations: Vec<PortExplanation>,
+    /// At a hub, the other sites that know a device that is new at this one; the one where it was seen last first.
+    pub elsewhere: Vec<KnownElsewhere>,
+}
+
+/// Another site that knows a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownElsewhere {
+    /// The site's name, which has neither spaces nor markup.
+    pub site: String,
+    /// The device's address there.
+    pub address: Address,
+    /// When it was last seen there.
+    pub last_seen: Timestamp,
 }
 
 /// What is known about a port in an alert.
@@ -224,7 +239,7 @@ impl AlertChange {
                 format!("{} closed, expected open", listed(ports, protocol.as_str()))
             }
             ChangeKind::New => match &self.event.device {
-                DeviceKey::Mac(mac) => format!("new device, {mac}"),
+                DeviceKey::Mac(mac) => format!("new device, {mac}{}", known(&self.elsewhere)),
                 DeviceKey::Address(_) => "new device".to_owned(),
             },
             ChangeKind::Gone => "device is gone".to_owned(),
@@ -242,6 +257,18 @@ impl AlertChange {
             }
             ChangeKind::SnoozeEnded { .. } => "alerts are on again".to_owned(),
         }
+    }
+}
+
+/// Where else the device is known, as the end of a sentence.
+fn known(elsewhere: &[KnownElsewhere]) -> String {
+    let Some((KnownElsewhere { site, last_seen, .. }, others)) = elsewhere.split_first() else {
+        return String::new();
+    };
+    let at = last_seen.strftime("%Y-%m-%d %H:%M UTC");
+    match others {
+        [] => format!(", known at {site}, last seen there {at}"),
+        _ => format!(", known at {site} and other sites, last seen at {site} {at}"),
     }
 }
 
@@ -312,6 +339,7 @@ mod tests {
             severity: if resolves.is_some() { AlertSeverity::Low } else { AlertSeverity::High },
             name: (device == 7).then(|| "pri\u{202e}nter\n".to_owned()),
             explanations: Vec::new(),
+            elsewhere: Vec::new(),
         }
     }
 
@@ -340,6 +368,28 @@ mod tests {
         assert_eq!(message.title, "192.0.2.8: port 23/tcp is closed again");
         assert_eq!((message.key.as_str(), message.thread.as_str()), ("a1-50", "a1-41"));
         assert!(message.is_resolved && message.severity == AlertSeverity::Low);
+    }
+
+    #[test]
+    fn a_new_device_that_other_sites_know_is_told_as_such() {
+        let mut new = change(41, 8, ChangeKind::New, None);
+        let at = |site: &str, last_seen: &str| KnownElsewhere {
+            site: site.to_owned(),
+            address: "192.168.1.9".parse().unwrap(),
+            last_seen: last_seen.parse().unwrap(),
+        };
+        new.elsewhere = vec![at("house-1", "2026-11-30T18:02:59Z")];
+        let title = |change: &AlertChange| origin().message(41, vec![change.clone()], None).title;
+        assert_eq!(
+            title(&new),
+            "192.0.2.8: new device, 02:00:00:00:00:08, known at house-1, last seen there 2026-11-30 18:02 UTC"
+        );
+        new.elsewhere.push(at("house-3", "2026-11-02T00:00:00Z"));
+        assert_eq!(
+            title(&new),
+            "192.0.2.8: new device, 02:00:00:00:00:08, known at house-1 and other sites, last seen at house-1 \
+             2026-11-30 18:02 UTC"
+        );
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod summary;
 mod template;
 
 pub use self::{
-    message::{AlertChange, AlertMessage, MOST_LINES, Origin, PortExplanation},
+    message::{AlertChange, AlertMessage, KnownElsewhere, MOST_LINES, Origin, PortExplanation},
     samples::samples,
     summary::{DeviatingPorts, NetworkSummary},
     template::{MessagePart, MessageTemplates, TemplateError},

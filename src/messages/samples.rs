@@ -64,5 +64,6 @@ fn change(device: u8, about: AlertKind, kind: ChangeKind, resolves: Option<i64>)
         severity: if resolves.is_some() { AlertSeverity::Low } else { about.severity() },
         name: (device % 2 == 1).then(|| "printer".to_owned()),
         explanations: if about == AlertKind::Unexpected { vec![known] } else { Vec::new() },
+        elsewhere: Vec::new(),
     }
 }

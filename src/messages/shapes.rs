@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::message::{AlertChange, AlertMessage, PortExplanation};
+use super::message::{AlertChange, AlertMessage, KnownElsewhere, PortExplanation};
 use crate::model::AlertSeverity;
 
 /// The most characters of a text for Discord, with its limit of 4,096.
@@ -42,7 +42,13 @@ fn change(change: &AlertChange) -> Value {
         "ports": ports.map(ToString::to_string),
         "from": event.kind.previous_address().map(ToString::to_string),
         "explanations": change.explanations.iter().map(explanation).collect::<Vec<_>>(),
+        "elsewhere": change.elsewhere.iter().map(elsewhere).collect::<Vec<_>>(),
     })
+}
+
+/// With the keys of `elsewhere` in a hub's /v1/hosts.
+fn elsewhere(known: &KnownElsewhere) -> Value {
+    json!({ "site": known.site, "address": known.address.to_string(), "last_seen": known.last_seen })
 }
 
 fn explanation(known: &PortExplanation) -> Value {

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use rusqlite::Connection;
 
-use super::{error::Result, handle::Store, identity, merge, row::text};
-use crate::model::{Device, DeviceKey, Endpoint, Mac};
+use super::{error::Result, handle::Store, identity, merge};
+use crate::model::{Device, DeviceKey, Endpoint};
 
 /// What the store knows about some devices.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,24 +19,6 @@ pub struct KnownDevices {
 }
 
 impl Store {
-    /// Returns the MACs of all devices that have one.
-    ///
-    /// # Errors
-    /// The database fails, or the store is closed.
-    pub async fn known_macs(&self) -> Result<HashSet<Mac>> {
-        self.read(|connection| {
-            let sql = "SELECT mac FROM devices WHERE mac IS NOT NULL";
-            let mut macs = connection.prepare_cached(sql)?;
-            let mut macs = macs.query([])?;
-            let mut known = HashSet::new();
-            while let Some(row) = macs.next()? {
-                known.insert(text(row, 0)?);
-            }
-            Ok(known)
-        })
-        .await
-    }
-
     /// Returns which of these devices the store has, and how many endpoints it has in total.
     ///
     /// # Errors

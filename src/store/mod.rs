@@ -15,7 +15,7 @@
 //! - *opening*: `open` and `at_rest` start the threads;
 //! - *subjects*, each with its SQL, its changes and queries, and its methods of [`Store`]: `scans`, `record`, `import`,
 //!   `identifications`, `sightings`, `names`, `schedules`, `hosts`, `host_states`, `known`, `lookups`, `compared`, `scan_pages`, `reports`,
-//!   `summary`, `outboxes`, `alert_context`, `snoozes`, `told_findings`, `prune`, `room`, `ahead`, `backup`,
+//!   `summary`, `outboxes`, `alert_context`, `snoozes`, `told_findings`, `prune`, `room`, `ahead`, `backup`, `device_presences`,
 //!   `outgoing`, `site_copy`;
 //! - *subjects with SQL that those share*: `identity`, `merge`, `endpoints`, `presence`, `insertion`, `contributors`,
 //!   `unconfirmed`, `events`, `expected`, `identified`, `fleet_tables`, `copied_text`, `copied_values`;
@@ -55,6 +55,7 @@ mod copied_text;
 mod copied_values;
 mod copy_form;
 mod copy_remedy;
+mod device_presences;
 mod endpoints;
 mod error;
 mod events;
@@ -114,6 +115,7 @@ pub use backup::backup;
 pub use compared::ScanDevice;
 pub use copy_form::CopyForm;
 pub use copy_remedy::copy_remedy;
+pub use device_presences::DevicePresence;
 pub use error::{Result, StoreError};
 pub use expected::ExpectationUpdate;
 pub use handle::Store;

@@ -24,7 +24,7 @@ fn axe_finds_no_fault_on_any_page() {
 }
 
 /// What axe finds on the page that is open, on every screen and in both schemes.
-pub(super) fn axe_faults(browser: &Browser, name: &str) -> Vec<String> {
+pub fn axe_faults(browser: &Browser, name: &str) -> Vec<String> {
     let mut faults = Vec::new();
     for screen in Screen::ALL {
         for scheme in SCHEMES {
@@ -49,7 +49,7 @@ fn the_keyboard_reaches_every_control_and_shows_the_focus() {
 }
 
 /// Pressing Tab often enough focuses each clickable element of the open page once, and the focus is visible.
-pub(super) fn reach_all_by_keyboard(browser: &Browser, page: &str) {
+pub fn reach_all_by_keyboard(browser: &Browser, page: &str) {
     let actors = ["link", "button", "searchbox", "textbox", "checkbox", "combobox"];
     let all: Vec<(String, String)> = actors
         .iter()

@@ -20,6 +20,8 @@ mod pictures;
 mod progress;
 mod proxy;
 
+pub use self::accessibility::{axe_faults, reach_all_by_keyboard};
+
 /// The time for a scan, its second look and the commit, on a busy machine.
 const LONG: Duration = Duration::from_secs(120);
 

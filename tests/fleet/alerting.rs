@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The configuration of a hub with a channel to this receiver.
-fn hub_with_channel(receiver: &HttpReceiver) -> String {
+pub(super) fn hub_with_channel(receiver: &HttpReceiver) -> String {
     let url = format!("http://{}/hook", receiver.address());
     format!(
         "[feed]\nurl = []\nhosts = []\n{STILL}[[channel]]\nname = \"office\"\ntype = \"webhook\"\nurl = \"{url}\"\ngroup = \
@@ -62,6 +62,12 @@ fn a_change_at_a_site_is_told_by_the_hub_with_the_sites_name() {
     assert_eq!(message["title"], "house-1: 10.77.0.10: port 25/tcp opened, unexpected");
     assert!(message["url"].as_str().unwrap().contains("/sites/house-1/#/device/"), "{message}");
 
+    // The receiver has it before the hub has noted so: killed in between, the hub would send it again.
+    eventually(LONG, "the hub has noted that it told this", || {
+        let alerts = fleet.at_hub("/sites/house-1/v1/alerts");
+        let messages = alerts["history"].as_array().unwrap();
+        messages.iter().any(|message| message["state"] == "delivered").then_some(())
+    });
     // What happens while the hub is down is told once it is back.
     fleet.running.take().unwrap().kill();
     open_port(&fleet, 1, "10.77.0.11", 24);

@@ -15,8 +15,8 @@ use crate::{
     fleet::{SiteName, SiteState, SiteStatus},
     resolve::Resolve,
     service::{
-        alerts::{AlertParts, Alerts},
-        fleet::SiteCopy,
+        alerts::{AlertParts, AlertSite, Alerts},
+        fleet::{SiteCopy, SiteStores},
         health::Health,
         runner,
         watched::replace_if_new,
@@ -42,7 +42,7 @@ pub(super) struct Alerting {
 impl Alerting {
     /// Sends the alerts of a site, for ever: while its copy is whole, because the numbers of the events in it and of those
     /// that were sent are of the same database only then.
-    pub(super) async fn of_site(self, copy: Arc<SiteCopy>) {
+    pub(super) async fn of_site(self, copy: Arc<SiteCopy>, all: SiteStores) {
         let mut whole = copy.whole();
         let (mut hubs, mut sites) = (self.config.clone(), copy.config());
         let combined = watch::Sender::new(combine(&mut sites, &mut hubs));
@@ -61,7 +61,8 @@ impl Alerting {
         let sending = async {
             loop {
                 let epoch = *whole.borrow_and_update();
-                let alerts = self.alerts(copy.store(), combined.subscribe(), Some(copy.name().clone()));
+                let site = AlertSite { name: copy.name().clone(), all: Arc::clone(&all) };
+                let alerts = self.alerts(copy.store(), combined.subscribe(), Some(site));
                 let telling = async move {
                     match epoch {
                         Some(_) => alerts.run_for_copy().await,
@@ -92,7 +93,7 @@ impl Alerting {
         self.alerts(&store, self.config.clone(), None).run(trouble).await;
     }
 
-    fn alerts(&self, store: &Store, config: watch::Receiver<Arc<Config>>, site: Option<SiteName>) -> Alerts {
+    fn alerts(&self, store: &Store, config: watch::Receiver<Arc<Config>>, site: Option<AlertSite>) -> Alerts {
         let Self { resolver, clock, hostname, .. } = self.clone();
         // No channel asks for a run: a hub has none of type mqtt.
         let (runs, _) = runner::runs();

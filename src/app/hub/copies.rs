@@ -25,7 +25,7 @@ use crate::{
     net::nats::{HubConnection, Received},
     resolve::{Resolve, ResolveError, Resolving},
     service::{
-        fleet::{CopyError, SiteCopy},
+        fleet::{CopyError, SiteCopy, SiteStores},
         runner,
     },
     store::{StoreHealth, WriterThread, copy_remedy},
@@ -96,6 +96,15 @@ impl Copies {
     /// Returns the sites, and every change of the set.
     pub(super) fn sites(&self) -> watch::Receiver<Arc<BTreeMap<SiteName, HubSite>>> {
         self.0.sites.subscribe()
+    }
+
+    /// Returns what reads the copies of all sites from this set.
+    fn stores(&self) -> SiteStores {
+        let sites = self.sites();
+        Arc::new(move || {
+            let sites = sites.borrow();
+            sites.iter().map(|(name, site)| (name.clone(), site.store.clone())).collect()
+        })
     }
 
     /// Handles a message in a task of its own, so that one site's disk work delays no other site.
@@ -251,7 +260,7 @@ impl Copies {
         let (copy, thread) = opened.map_err(|_| AddError::Stopping)??;
         let copy = Arc::new(copy);
         copy.read_standing().await.map_err(CopyError::from)?;
-        let telling = tokio::spawn(self.0.env.alerting.clone().of_site(Arc::clone(&copy)));
+        let telling = tokio::spawn(self.0.env.alerting.clone().of_site(Arc::clone(&copy), self.stores()));
         let connection = self.0.env.connection.clone();
         let served = HubSite {
             status: copy.status(),

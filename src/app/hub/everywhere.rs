@@ -1,6 +1,10 @@
 //! Brings the sites into line with the expectations for all sites, by the way that any change at a site takes.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::{
@@ -11,7 +15,7 @@ use tokio::{
 use crate::{
     fleet::{ForwardedAnswer, ForwardedRequest, SiteLack, SiteName, SiteState, lack_of_site},
     http::{HubSite, SiteBehind, additions_body, removals_body},
-    model::{Expectation, one_line},
+    model::{Expectation, Mac, one_line},
     service::expectations::all_expectations,
     store::{Store, StoreError},
 };
@@ -129,7 +133,10 @@ const fn state_in_words(state: SiteState) -> &'static str {
 
 async fn read_site(for_all: &[Expectation], store: &Store) -> Result<(SiteLack, bool), StoreError> {
     let at_site = read_all(store).await?;
-    let known = if for_all.is_empty() { Default::default() } else { store.known_macs().await? };
+    let known: HashSet<Mac> = match for_all {
+        [] => HashSet::new(),
+        _ => store.known_macs(u32::MAX).await?.into_iter().collect(),
+    };
     Ok((lack_of_site(for_all, &at_site, &known), store.has_baseline().await?))
 }
 

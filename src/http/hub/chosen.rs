@@ -5,10 +5,16 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use hyper::{Method, StatusCode};
+use hyper::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::{Hub, HubSite, read::Read, selection::SiteSelection, site};
+use super::{
+    Hub, HubSite, device,
+    owners::{Owners, several, unknown},
+    read::Read,
+    selection::SiteSelection,
+    site,
+};
 use crate::{
     fleet::SiteName,
     http::{answer::Refusal, sender::Sender},
@@ -22,6 +28,10 @@ pub(super) async fn serve(
 ) -> Result<Response, Refusal> {
     let selection = SiteSelection::of(request.uri().query(), &hub.sites())?;
     let path = request.uri().path().to_owned();
+    let named = device_of(&path, &selection, request.method());
+    if let (&Method::GET | &Method::HEAD, Some(named)) = (request.method(), &named) {
+        return device::read(&hub, &selection, (&path, named), sender, request).await;
+    }
     let (name, site) = match &*selection.sites {
         [(name, site)] if selection.is_named => (name, site),
         _ if selection.is_named => {
@@ -29,14 +39,14 @@ pub(super) async fn serve(
         }
         _ => {
             let read = Read { headers: request.headers(), extensions: request.extensions() };
-            owner(&selection, device(&path, &selection, request.method()), read).await?
+            owner(&selection, named, read).await?
         }
     };
     site::serve_at(&hub, (name, site), &selection.target(&path), sender, request).await
 }
 
 /// The device that a request names, escaped for a path.
-fn device(path: &str, selection: &SiteSelection, method: &Method) -> Option<String> {
+fn device_of(path: &str, selection: &SiteSelection, method: &Method) -> Option<String> {
     if let Some(device) = path.strip_prefix("/v1/hosts/") {
         return Some(device.to_owned()).filter(|device| !device.contains('/'));
     }
@@ -45,7 +55,7 @@ fn device(path: &str, selection: &SiteSelection, method: &Method) -> Option<Stri
     Some(utf8_percent_encode(&device, NON_ALPHANUMERIC).to_string())
 }
 
-/// The one site that knows the device.
+/// The one site that knows the device, which a request is to change.
 async fn owner<'a>(
     selection: &'a SiteSelection,
     device: Option<String>,
@@ -56,28 +66,14 @@ async fn owner<'a>(
             "this is for one site; name it by ?site=NAME, as /v1/sites lists them",
         ));
     };
-    let mut owners = Vec::new();
-    for (name, site) in &selection.sites {
-        let answer = read.send(&site.router, Method::HEAD, &format!("/v1/hosts/{device}")).await?;
-        match answer.status() {
-            StatusCode::OK => owners.push((name, site)),
-            StatusCode::NOT_FOUND => {}
-            // The device is malformed, or the copy cannot be read: to guess then could change another site.
-            status => {
-                let error =
-                    format!("the site {name} may know the device or not; name the site by ?site=NAME");
-                return Err(Refusal::new(status, error));
-            }
-        }
+    let Owners { sites, unreadable } = Owners::of(selection, &device, read).await?;
+    if let Some(unreadable) = unreadable {
+        // To guess then could change another site.
+        return Err(unreadable);
     }
-    match &*owners {
+    match &*sites {
         [owner] => Ok(*owner),
-        [] => {
-            Err(Refusal::new(StatusCode::NOT_FOUND, "no site knows this device; /v1/hosts lists all devices"))
-        }
-        [(one, _), (other, _), ..] => Err(Refusal::bad_request(format!(
-            "{} sites know this device, {one} and {other} among them; name one by ?site=NAME",
-            owners.len(),
-        ))),
+        [] => Err(unknown()),
+        owners => Err(several(owners)),
     }
 }

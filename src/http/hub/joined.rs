@@ -1,11 +1,12 @@
 //! The lists of all sites as one: one site after the other, in the order of their names, each element with its `site`.
+//! A device that other sites know, too, has these in `elsewhere`.
 //!
 //! A site whose copy cannot be read has one element with an `error` in place of those that are missing.
 //!
 //! They are not merged by time: for that, every site's list would have to be open at once, and a slow client would hold
 //! a position in the databases of all of them.
 
-use std::{io, vec};
+use std::{io, sync::Arc, vec};
 
 use axum::{
     body::{Body, to_bytes},
@@ -26,6 +27,7 @@ use super::{Hub, HubSite, read::Read, selection::SiteSelection, splice::Splice};
 use crate::{
     fleet::SiteName,
     http::{answer::Refusal, rows::PIECE, v1::is_change_id},
+    service::fleet::Elsewhere,
 };
 
 /// The lists, beside /v1/expected. Each is an array of objects.
@@ -47,11 +49,13 @@ pub(super) async fn list(State(hub): State<Hub>, request: Request) -> Result<Res
         ));
     }
     let is_of_one = selection.sites.len() == 1;
+    let elsewhere = if path == "/v1/hosts" { Some(hub.elsewhere.get(&hub.sites()).await) } else { None };
     let parts = request.into_parts().0;
     let mut joined = Joined {
         target: selection.target(&path),
         sites: selection.sites.into_iter(),
         current: None,
+        elsewhere,
         headers: parts.headers,
         extensions: parts.extensions,
         has_opened: false,
@@ -89,6 +93,8 @@ struct Joined {
     target: String,
     sites: vec::IntoIter<(SiteName, HubSite)>,
     current: Option<(SiteName, Splice, Body)>,
+    /// If the elements are devices, which sites know them.
+    elsewhere: Option<Arc<Elsewhere>>,
     headers: HeaderMap,
     extensions: Extensions,
     has_opened: bool,
@@ -162,7 +168,8 @@ impl Joined {
             let why = error.get("error").and_then(Value::as_str).unwrap_or("it does not say why");
             return Err(broken(&name, &why));
         }
-        self.current = Some((name.clone(), Splice::new(name.as_str()), body));
+        let splice = Splice::of_list(&name, self.elsewhere.clone());
+        self.current = Some((name, splice, body));
         Ok(true)
     }
 

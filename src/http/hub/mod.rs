@@ -6,11 +6,14 @@
 //! | `forward` | sends what changes something to the site |
 //! | `selection` | `?site=NAME` |
 //! | `chosen` | the paths that are one site's, at the root |
+//! | `device` | one device, of the site where it was seen last |
+//! | `owners` | which sites know a device |
 //! | `adopt` | lets another database take a site's place |
 //! | `forget` | drops a site that does not report any more |
 //! | `everywhere` | what is expected at all sites |
 //! | `joined` | the lists of all sites as one |
 //! | `splice` | adds the site's name to each element of a list, as it passes |
+//! | `elsewhere` | the other sites that know a device |
 //! | `overview` | /v1/sites |
 //! | `read` | has a site's copy answer |
 //! | `metrics`, `exposition` | the metrics of all sites as one page |
@@ -20,6 +23,8 @@
 
 mod adopt;
 mod chosen;
+mod device;
+mod elsewhere;
 mod everywhere;
 mod exposition;
 mod forget;
@@ -27,6 +32,7 @@ mod forward;
 mod joined;
 mod metrics;
 mod overview;
+mod owners;
 mod read;
 mod selection;
 mod site;
@@ -56,6 +62,7 @@ use super::{
     limits::ServerLimits,
     rows::ResponseQueues,
     sender::Sender,
+    v1::description_at_hub,
 };
 use crate::{
     clock::Clock,
@@ -64,6 +71,7 @@ use crate::{
     store::Store,
 };
 
+use self::selection::SiteSelection;
 pub use self::{
     everywhere::{Everywhere, SiteBehind},
     forget::{ForgetError, ForgetSite},
@@ -135,6 +143,7 @@ struct HubState {
     everywhere: Everywhere,
     gate: Gate,
     counts: overview::CountCache,
+    elsewhere: elsewhere::ElsewhereCache,
 }
 
 impl Deref for Hub {
@@ -162,12 +171,14 @@ impl HubState {
 /// All routes of a hub, with all layers.
 pub fn hub_router(parts: HubParts) -> Router {
     let HubParts { sites, forget, everywhere, allowlist, gate, health, clock, limits } = parts;
-    let hub =
-        Hub(Arc::new(HubState { sites, forget, everywhere, gate, counts: overview::CountCache::new(clock) }));
+    let counts = overview::CountCache::new(Arc::clone(&clock));
+    let elsewhere = elsewhere::ElsewhereCache::new(clock);
+    let hub = Hub(Arc::new(HubState { sites, forget, everywhere, gate, counts, elsewhere }));
     let healthz = async move || healthz(&health.borrow());
     let routes = dashboard::hub_routes()
         .route("/healthz", get(healthz))
         .route("/metrics", get(metrics::all))
+        .route("/v1/openapi.json", get(described).fallback(chosen::serve))
         .route("/v1/sites", get(overview::sites))
         .route("/v1/sites/{name}", delete(forget::forget))
         .route("/v1/sites/{name}/adopt", post(adopt::adopt))
@@ -185,6 +196,14 @@ pub fn hub_router(parts: HubParts) -> Router {
         .with_state(hub)
         .layer(Extension(ResponseQueues::default()));
     with_layers(body::bounded(routes, limits), allowlist)
+}
+
+/// The description of the paths that a hub shares with its sites; with `?site=NAME`, the site's.
+async fn described(hub: State<Hub>, sender: Sender, request: Request) -> Response {
+    match SiteSelection::of(request.uri().query(), &hub.sites()) {
+        Ok(selection) if !selection.is_named => description_at_hub(),
+        _ => chosen::serve(hub, sender, request).await.into_response(),
+    }
 }
 
 /// Serves the paths that are a site's. They are no routes with parameters: a site's own router would take these for

@@ -24,10 +24,10 @@ use crate::{
 };
 
 /// A MAC that two sites know.
-const TRAVELLER: &str = "B8:27:EB:AC:14:3E";
+pub(super) const TRAVELLER: &str = "B8:27:EB:AC:14:3E";
 
 /// A MAC that only the first site knows.
-const AT_HOME: &str = "B8:27:EB:AC:14:3F";
+pub(super) const AT_HOME: &str = "B8:27:EB:AC:14:3F";
 
 /// A text that would run in a page that took it for HTML, and would end a string or a list.
 const HOSTILE: &str = "<img src=x onerror=alert(1)>\"]},{</script>";
@@ -86,15 +86,15 @@ pub(super) struct TestSite {
 pub(super) struct TestHub {
     pub(super) served: Served,
     token: Token,
-    sites: watch::Sender<Arc<BTreeMap<SiteName, HubSite>>>,
+    pub(super) sites: watch::Sender<Arc<BTreeMap<SiteName, HubSite>>>,
     pub(super) house: TestSite,
-    shop: TestSite,
+    pub(super) shop: TestSite,
     /// The hub's own database.
     pub(super) everywhere: TestSite,
     pub(super) behind: watch::Sender<Arc<BTreeMap<SiteName, SiteBehind>>>,
 }
 
-fn name(text: &str) -> SiteName {
+pub(super) fn name(text: &str) -> SiteName {
     text.parse().unwrap()
 }
 
@@ -213,7 +213,7 @@ impl TestHub {
     }
 
     /// Adds a site whose copy answers with this router.
-    fn add(&self, site: &str, router: Router) {
+    pub(super) fn add(&self, site: &str, router: Router) {
         let forward = Arc::clone(&self.house.recorder);
         let (status, store) = (self.house.status.subscribe(), self.house.store.clone());
         self.sites.send_modify(|sites| {
@@ -223,7 +223,7 @@ impl TestHub {
 }
 
 /// The content of a body that is chunked, or not.
-fn dechunked(body: &str) -> String {
+pub(super) fn dechunked(body: &str) -> String {
     let is_size = |line: &str| !line.is_empty() && line.bytes().all(|byte| byte.is_ascii_hexdigit());
     if !body.split_once("\r\n").is_some_and(|(line, _)| is_size(line)) {
         return body.to_owned();

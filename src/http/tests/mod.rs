@@ -4,6 +4,7 @@ mod alerts;
 mod authority;
 mod bounds;
 mod dashboard;
+mod elsewhere;
 mod everywhere;
 mod expected;
 mod hostile_rows;

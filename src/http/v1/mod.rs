@@ -34,6 +34,7 @@ pub(super) use self::{
     doctor::Diagnoses,
     expected::{COMMENT_MAX, ExpectedRow, expected_additions, expected_removals},
     import::Imports,
+    openapi::description_at_hub,
 };
 pub use self::{
     doctor::{Diagnose, DiagnosisBody},

@@ -17,6 +17,16 @@ const DOCUMENT: &str = include_str!("openapi.json");
 /// How the paths below `base_url` begin in [`DOCUMENT`], and nothing else there.
 const BELOW_BASE: &str = "\"/portscan/";
 
+/// What a hub adds to the description. Without characters that JSON escapes.
+const AT_HUB: &str = "This is a hub: it answers from its copies of the databases of the sites. The lists /v1/hosts, \
+    /v1/diff, /v1/changes, /v1/scans, /v1/expected and /v1/runs are those of all sites, each element with `site`; \
+    `?site=NAME` chooses one, also for the other paths below /v1. A device that other sites know, too, has `elsewhere`, \
+    with `site`, `address`, `presence`, `first_seen` and `last_seen` of each. GET /v1/sites lists the sites. What a hub \
+    forwards to a site, and what only the site does, is in docs/http-api.md.";
+
+/// Where the sentences of a hub belong, before those that are there.
+const DESCRIPTION: &str = "\"description\":\"";
+
 /// `base` is a text without characters that JSON escapes.
 pub(in crate::http) fn routes(base: &str) -> Routes {
     let below = format!("\"/{base}/");
@@ -31,5 +41,14 @@ async fn document(State(below): State<Arc<str>>) -> Response {
         BELOW_BASE => Bytes::from_static(DOCUMENT.as_bytes()),
         other => Bytes::from(DOCUMENT.replace(BELOW_BASE, other)),
     };
+    answer(text)
+}
+
+/// The description at a hub's root: of the paths of a site, with what a hub adds.
+pub(in crate::http) fn description_at_hub() -> Response {
+    answer(DOCUMENT.replacen(DESCRIPTION, &format!("{DESCRIPTION}{AT_HUB} "), 1).into())
+}
+
+fn answer(text: Bytes) -> Response {
     ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], text).into_response()
 }

@@ -1,8 +1,8 @@
 //! Sends change events to the owner's channels: at least once and in order on each channel, whatever fails.
 //!
 //! [`ChannelOutbox`](crate::alerts::ChannelOutbox) decides what is sent when; `channel.rs` carries that out for one
-//! channel, as one task. `selection.rs` reads the events to send, `explain.rs` explains their ports, `delivery.rs`
-//! and `post.rs` send the message, and `status.rs` keeps the channel's state for display. `snooze.rs` ends the
+//! channel, as one task. `selection.rs` reads the events to send, `explain.rs` explains their ports,
+//! `elsewhere.rs` says at a hub which other sites know a new device, `delivery.rs` and `post.rs` send the message, and `status.rs` keeps the channel's state for display. `snooze.rs` ends the
 //! snoozes, and `summary.rs` writes the summaries. `links.rs` keeps the connections to MQTT brokers, each of which is
 //! a task (`link.rs`); `state.rs` reads the state for Home Assistant.
 //!
@@ -11,6 +11,7 @@
 
 mod channel;
 mod delivery;
+mod elsewhere;
 mod explain;
 mod known_device;
 mod link;
@@ -44,13 +45,13 @@ use self::{
 };
 pub use self::{
     delivery::DeliveryError,
+    elsewhere::AlertSite,
     status::{ChannelState, ChannelStatus},
 };
 use crate::{
     client::HttpClient,
     clock::Clock,
     config::{ChannelConfig, Config},
-    fleet::SiteName,
     messages::{AlertMessage, Origin},
     model::DeviceKey,
     resolve::Resolve,
@@ -82,7 +83,7 @@ pub struct AlertParts {
     /// Starts scans that are asked for by MQTT.
     pub runs: Runs,
     /// At a hub, the site whose copy this store is: its messages name it.
-    pub site: Option<SiteName>,
+    pub site: Option<AlertSite>,
 }
 
 /// The alerts; cheap to clone. They are sent while [`Alerts::run`] runs; everything else works without it.
@@ -91,7 +92,7 @@ pub struct Alerts(Arc<Shared>);
 
 struct Shared {
     store: Store,
-    site: Option<SiteName>,
+    site: Option<AlertSite>,
     config: watch::Receiver<Arc<Config>>,
     clock: Arc<dyn Clock>,
     selection: Selection,
@@ -157,7 +158,12 @@ impl Alerts {
             runs,
         };
         Self(Arc::new(Shared {
-            selection: Selection { store: store.clone(), differences, clock: Arc::clone(&clock) },
+            selection: Selection {
+                store: store.clone(),
+                differences,
+                clock: Arc::clone(&clock),
+                site: site.clone(),
+            },
             courier: Courier {
                 client,
                 resolver,
@@ -413,10 +419,10 @@ impl Shared {
 
     async fn origin(&self, config: &Config) -> Result<Origin, StoreError> {
         let page = match &self.site {
-            Some(site) => format!("{}/sites/{site}", page_url(config)),
+            Some(site) => format!("{}/sites/{}", page_url(config), site.name),
             None => page_url(config),
         };
-        let site = self.site.as_ref().map(ToString::to_string);
+        let site = self.site.as_ref().map(|site| site.name.to_string());
         Ok(Origin { appliance: self.store.appliance_id().await?, page, site })
     }
 }

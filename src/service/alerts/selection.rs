@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
+    elsewhere::AlertSite,
     explain::{EXPLAINED, explain},
     known_device::{DeviceFacts, KnownDevice},
 };
@@ -25,6 +26,8 @@ pub(super) struct Selection {
     pub(super) differences: Differences,
     /// Decides which certificates have expired.
     pub(super) clock: Arc<dyn Clock>,
+    /// At a hub, the site and the others.
+    pub(super) site: Option<AlertSite>,
 }
 
 impl Selection {
@@ -72,6 +75,9 @@ impl Selection {
                     told_by = by;
                 }
             }
+        }
+        if let Some(site) = &self.site {
+            site.add_elsewhere(&mut changes).await;
         }
         let updates = match (&changes[..], told_by) {
             ([], _) => return Ok(None),
@@ -249,8 +255,15 @@ fn change(
 ) -> Option<ChosenChange> {
     if let Some(about) = about(&event, devices) {
         let severity = config.alert_severity(channel, about, Some(&devices.subject(&event)))?;
-        let change =
-            AlertChange { about, resolves: None, severity, name: None, explanations: Vec::new(), event };
+        let change = AlertChange {
+            about,
+            resolves: None,
+            severity,
+            name: None,
+            explanations: Vec::new(),
+            elsewhere: Vec::new(),
+            event,
+        };
         return Some(ChosenChange { change, told_by: None });
     }
     let about = may_end(&event)?;
@@ -268,6 +281,7 @@ fn change(
         severity,
         name: None,
         explanations: Vec::new(),
+        elsewhere: Vec::new(),
         event,
     };
     Some(ChosenChange { change, told_by: Some(undone.told_by) })
@@ -305,7 +319,7 @@ mod tests {
             let config = Arc::new(Config::load(&Overrides::default(), &|_| None, file).unwrap());
             let (sender, receiver) = watch::channel(Arc::clone(&config));
             let differences = Differences::new(store.clone(), receiver);
-            let selection = Selection { store, differences, clock };
+            let selection = Selection { store, differences, clock, site: None };
             Self { dir, selection, config, _config: sender, _threads: threads }
         }
 

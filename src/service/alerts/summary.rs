@@ -117,7 +117,7 @@ async fn read(
     config: &Config,
     events: (i64, i64),
 ) -> Result<NetworkSummary, StoreError> {
-    let Selection { store, differences, clock } = selection;
+    let Selection { store, differences, clock, .. } = selection;
     let totals = store.totals().await?;
     let snoozed: Vec<DeviceKey> =
         store.snoozes().await?.into_iter().filter_map(|snooze| snooze.device).collect();

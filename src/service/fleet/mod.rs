@@ -3,6 +3,7 @@
 //! scans for others.
 
 mod copied_context;
+mod elsewhere;
 mod shard_scan;
 mod site_copy;
 mod skew;
@@ -12,6 +13,7 @@ mod uplink;
 mod worker;
 mod worker_env;
 
+pub use elsewhere::{Elsewhere, SitePresence, SiteStores};
 pub use site_copy::{CopyError, SiteCopy};
 pub use uplink::{Uplink, UplinkParts};
 pub use worker::{WorkerParts, work};

@@ -2,6 +2,7 @@
 
 mod current_state;
 mod damage;
+mod device_presences;
 mod disk;
 mod events;
 mod expected;
