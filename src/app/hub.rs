@@ -126,8 +126,10 @@ async fn receive(
     (health, told): (watch::Sender<Health>, watch::Sender<Health>),
 ) -> anyhow::Result<()> {
     let mut looks = tokio::time::interval(LOOKS);
+    let mut reports = connection.reports();
     loop {
         tokio::select! {
+            Ok(()) = reports.changed() => looks.reset_immediately(),
             received = messages.next() => copies.handle(received.context("the connection to the broker is closed")?),
             _ = looks.tick() => {
                 copies.notice_silence();

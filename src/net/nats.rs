@@ -333,7 +333,15 @@ impl HubConnection {
 
     /// Returns why there is no connection; `None`: there is one.
     pub fn trouble(&self) -> Option<String> {
-        (self.client.connection_state() != State::Connected).then(|| self.report.text())
+        let is_connected = self.client.connection_state() == State::Connected;
+        // The client reports that it is connected a moment before its state says so.
+        self.report.said.borrow().clone().filter(|_| !is_connected)
+    }
+
+    /// Returns a watch that wakes up whenever the broker or the connection has reported something, and so whenever
+    /// [`HubConnection::trouble`] may differ.
+    pub fn reports(&self) -> watch::Receiver<Option<String>> {
+        self.report.said.subscribe()
     }
 
     /// Returns the messages of all sites.
