@@ -219,7 +219,7 @@ proptest! {
         let findings: Vec<PortFinding> = states
             .into_iter()
             .filter(|&(_, state)| state != PortState::Closed)
-            .map(|(port, state)| found(port, state, crate::nmap::ports::reason("", state), 0))
+            .map(|(port, state)| found(port, state, state.usual_reason(Protocol::Tcp), 0))
             .collect();
         let report = up("192.0.2.5", "1-2000", &findings);
         let mut partial = report.clone();
