@@ -14,8 +14,9 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_772_359_200 + seconds).unwrap()
 }
 
-fn service(port: u16) -> Option<&'static str> {
+fn service(protocol: Protocol, port: u16) -> Option<&'static str> {
     match port {
+        _ if protocol != Protocol::Tcp => None,
         22 => Some("ssh"),
         80 => Some("http"),
         _ => None,
