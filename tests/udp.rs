@@ -3,12 +3,20 @@
 use std::{
     collections::BTreeMap,
     net::UdpSocket,
+    os::fd::AsRawFd,
     process::Command,
     sync::{Arc, Mutex},
     thread,
     time::Duration,
 };
 
+use nix::{
+    cmsg_space,
+    sys::{
+        socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt},
+        time::TimeSpec,
+    },
+};
 use serde_json::{Value, json};
 use testkit::{Ports, clock::Stopwatch};
 
@@ -49,7 +57,8 @@ fn iptables(arguments: &[&str]) {
     assert!(status.success(), "iptables {arguments:?}");
 }
 
-/// When a machine has taken a datagram, at whatever UDP port, without an answer.
+/// When a machine has taken a datagram, at whatever UDP port, without an answer; by its kernel, so that a busy test is not
+/// late.
 #[derive(Clone, Default)]
 struct Taken(Arc<Mutex<Vec<Duration>>>);
 
@@ -61,11 +70,18 @@ impl Taken {
             iptables(&["-t", "nat", "-A", "PREROUTING", "-p", "udp", "-j", "REDIRECT", "--to-ports", "9"]);
             UdpSocket::bind("0.0.0.0:9").unwrap()
         });
-        let (list, watch) = (taken.clone(), Stopwatch::start());
+        setsockopt(&socket, sockopt::ReceiveTimestampns, &true).unwrap();
+        let list = taken.clone();
         thread::spawn(move || {
-            let mut buffer = [0; 2048];
-            while socket.recv_from(&mut buffer).is_ok() {
-                list.0.lock().unwrap().push(watch.elapsed());
+            let mut space = cmsg_space!(TimeSpec);
+            loop {
+                let message =
+                    recvmsg::<()>(socket.as_raw_fd(), &mut [], Some(&mut space), MsgFlags::empty()).unwrap();
+                let at = message.cmsgs().unwrap().find_map(|message| match message {
+                    ControlMessageOwned::ScmTimestampns(stamp) => Some(Duration::from(stamp)),
+                    _ => None,
+                });
+                list.0.lock().unwrap().push(at.expect("it was asked for"));
             }
         });
         taken
@@ -135,16 +151,12 @@ fn silence_is_never_open_and_a_host_gets_one_datagram_a_second() {
         );
         let arrived = taken[index].all();
         assert_eq!(arrived.len(), 80, "40 ports, two tries");
-        // The scanner waits a second after a datagram has left; the receiver's thread may be late.
         let closest = arrived.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).min().unwrap();
-        assert!(closest > Duration::from_millis(800), "{closest:?}");
-        for pair in arrived.windows(11) {
-            let ten = pair[10].saturating_sub(pair[0]);
-            assert!(ten > Duration::from_millis(9800), "{ten:?}");
-        }
+        // A wall clock that is being adjusted may run slower, by 0.05 % (adjtimex(2)).
+        assert!(closest >= Duration::from_millis(999), "{closest:?}");
     }
     // Both hosts at once.
-    assert!((Duration::from_secs(79)..Duration::from_secs(110)).contains(&took), "{took:?}");
+    assert!((Duration::from_secs(79)..Duration::from_secs(150)).contains(&took), "{took:?}");
     assert_eq!(document["scan"]["status"], "complete");
 }
 
