@@ -27,7 +27,7 @@
 //! | 4 | [`http`] | the server, its bounds, the APIs, the page |
 //! | 3 | [`service`] | the tasks: feeds, agenda, runner, scanner |
 //! | 2 | [`net`], [`store`], [`feed`], [`client`], [`metrics`], [`services`], [`advice`], [`vendor`], [`nmap`], [`syslog`], [`smtp`] | one outside thing each: sockets, SQLite, lanscan's JSON, HTTP, Prometheus, IANA's names, what is known of ports, the IEEE's names, nmap's files, syslog servers, mail servers |
-//! | 1 | [`engine`], [`alerts`], [`fleet`], [`messages`], [`config`], [`clock`], [`resolve`], [`data_dir`], [`tls`], [`identify`] | decisions without I/O, the traits of what is injected, to which user the appliance's files belong, which certificates are trusted, what sites and a hub and a scan and its workers tell one another, and what a greeting says of its service and device |
+//! | 1 | [`engine`], [`alerts`], [`fleet`], [`messages`], [`config`], [`clock`], [`resolve`], [`data_dir`], [`tls`], [`identify`], [`udp`] | decisions without I/O, the traits of what is injected, to which user the appliance's files belong, which certificates are trusted, what sites and a hub and a scan and its workers tell one another, what a greeting says of its service and device, and what UDP ports are asked |
 //! | 0 | [`model`] | the values that all layers share |
 //!
 //! ## Three habits
@@ -42,6 +42,7 @@
 //!
 //! - another way to find devices: implement [`net::NeighbourQuery`], chosen in [`service::discovery`];
 //! - another kind of probe: implement [`engine::Prober`] in [`net`];
+//! - another UDP service that is scanned: its request in `udp/requests.rs`, a line in `udp/services.rs`;
 //! - another source of devices: a reader in [`feed`], a task in [`service::feeds`];
 //! - another port that people ask about: a paragraph in `advice/ports.txt`;
 //! - another source of device names: a variant of [`model::NameSource`], queried in [`service::names`];
@@ -85,4 +86,5 @@ pub mod smtp;
 pub mod store;
 pub mod syslog;
 pub mod tls;
+pub mod udp;
 pub mod vendor;

@@ -28,6 +28,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("messages", 1),
     ("resolve", 1),
     ("tls", 1),
+    ("udp", 1),
     ("advice", 2),
     ("client", 2),
     ("feed", 2),

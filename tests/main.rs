@@ -60,3 +60,4 @@ mod siege;
 mod syn;
 mod targets;
 mod truth;
+mod udp;

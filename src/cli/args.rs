@@ -10,16 +10,32 @@ use std::{
 use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
 
 use super::{
-    alert::AlertCommand, backup::BackupArgs, changes::ChangesArgs, check::CheckArgs, diff::DiffArgs,
-    discover::DiscoverArgs, doctor::DoctorArgs, expected::ExpectedCommand, explain::ExplainArgs,
-    hosts::HostsArgs, hub::HubCommand, import::ImportArgs, import_expected::ImportExpectedArgs, nmap, ports,
-    run::RunArgs, setup::SetupArgs, status::StatusArgs,
+    alert::AlertCommand,
+    backup::BackupArgs,
+    changes::ChangesArgs,
+    check::CheckArgs,
+    diff::DiffArgs,
+    discover::DiscoverArgs,
+    doctor::DoctorArgs,
+    expected::ExpectedCommand,
+    explain::ExplainArgs,
+    hosts::HostsArgs,
+    hub::HubCommand,
+    import::ImportArgs,
+    import_expected::ImportExpectedArgs,
+    nmap,
+    ports::{self, NamedPorts},
+    run::RunArgs,
+    setup::SetupArgs,
+    status::StatusArgs,
 };
 use crate::{
     config::{HubUrl, Overrides},
     engine::{Liveness, ScanSettings},
-    model::{PortSet, ProbeMethod, TargetSpec, Timing, parse_duration},
+    model::{PortSet, ProbeMethod, Protocol, TargetSpec, Timing, parse_duration},
     nmap::Format,
+    service::udp_scan::may_be_asked,
+    udp::{UdpSettings, known_ports},
 };
 
 /// What listens on my network, what changed, and is that all right?
@@ -125,11 +141,17 @@ Timing  probes to one host                 unanswered at once   a silent port is
 T3, the default, spares small gadgets. T4 is for the LAN you own: it slows down where a host
 suffers, and T5 presses harder. 16 hosts are scanned at once, within what this machine allows.
 
+UDP (-sU): each known service gets one small request that it answers, any other port of -p an empty
+datagram, ports of printers and machine controls nothing. An answer is open, ICMP port unreachable
+is closed, silence after two tries is open|filtered, which is no finding. A host gets one datagram a
+second at most, because it reports no more closed ports than that: 40 ports take 40 to 90 s.
+
 Examples:
   portscan scan 192.168.1.0/24           the 1000 commonest ports of a whole network
   portscan scan -p- -T4 nas.lan          every port of one machine
   portscan scan -F --open 10.0.0.5-20    only what is open among the 100 commonest
   portscan scan -sV nas.lan              also which program listens, and its version
+  portscan scan -sU 192.168.1.0/24       DNS, NTP, SNMP and other services that speak UDP
   portscan scan -p 22,80,8000-8100 -iL hosts.txt --exclude 10.0.0.9
   portscan scan --json fe80::1%eth0 | jq '.hosts[].ports[]'
   portscan scan -F -oA today 10.0.0.0/24 today.xml, today.nmap and today.gnmap, as nmap writes them
@@ -143,10 +165,10 @@ pub struct ScanArgs {
     /// Address, name, 192.0.2.0/24, 192.0.2.10-20; at most 65,536 addresses
     #[arg(value_name = "TARGET", required_unless_present = "input_list", value_parser = TargetSpec::parse_target)]
     pub targets: Vec<TargetSpec>,
-    /// 22,80,8000-8100 or ssh,http; -p- is all [default: the 1000 commonest]
-    #[arg(short, long, value_name = "PORTS", value_parser = ports::parse, allow_hyphen_values = true,
+    /// 22,80,8000-8100 or ssh,http; -p- is all; U:53,161 with -sU [default: the 1000 commonest]
+    #[arg(short, long, value_name = "PORTS", value_parser = ports::parse_named, allow_hyphen_values = true,
         conflicts_with_all = ["fast", "top_ports"])]
-    pub ports: Option<PortSet>,
+    pub ports: Option<NamedPorts>,
     /// The 100 commonest ports
     #[arg(short = 'F', long, conflicts_with = "top_ports")]
     pub fast: bool,
@@ -154,8 +176,8 @@ pub struct ScanArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub top_ports: Option<u16>,
     /// Leave these ports out
-    #[arg(long, value_name = "PORTS", value_parser = ports::parse, allow_hyphen_values = true)]
-    pub exclude_ports: Option<PortSet>,
+    #[arg(long, value_name = "PORTS", value_parser = ports::parse_named, allow_hyphen_values = true)]
+    pub exclude_ports: Option<NamedPorts>,
     /// Read targets from a file (nmap's -iL), "-" is standard input
     #[arg(long, value_name = "FILE")]
     pub input_list: Vec<PathBuf>,
@@ -177,6 +199,9 @@ pub struct ScanArgs {
     /// How to ask ports: connect (nmap's -sT), syn (nmap's -sS, takes CAP_NET_RAW), auto: SYNs where they are possible
     #[arg(long, value_name = "METHOD", default_value = "connect")]
     pub method: ProbeMethod,
+    /// Scan UDP's ports in place of TCP's (nmap's -sU) [default: some 40 known services]; see below
+    #[arg(long)]
+    pub udp: bool,
     /// Never more probes a second than this towards one host
     #[arg(long, value_name = "N")]
     pub max_rate: Option<NonZeroU32>,
@@ -286,16 +311,71 @@ impl ScanArgs {
         }
     }
 
+    /// Which protocol's ports are scanned.
+    pub fn protocol(&self) -> Protocol {
+        if self.udp { Protocol::Udp } else { Protocol::Tcp }
+    }
+
+    /// How each host's UDP ports are asked.
+    pub(super) fn udp_settings(&self) -> UdpSettings {
+        let usual = UdpSettings::of(self.timing);
+        UdpSettings {
+            tries: self.max_retries.map_or(usual.tries, |retries| retries.saturating_add(1)),
+            at_once: self.max_parallelism.map_or(usual.at_once, |most| most.min(usual.at_once)),
+            deadline: self.host_timeout,
+            ..usual
+        }
+    }
+
+    /// Why these options do not fit together, beyond what clap knows.
+    fn misfit(&self) -> Option<&'static str> {
+        let names = |protocol| {
+            let mut all = [&self.ports, &self.exclude_ports].into_iter().flatten();
+            all.any(|ports| ports.names(protocol))
+        };
+        match self.udp {
+            false if names(Protocol::Udp) => {
+                Some("U: names UDP's ports, which take -sU; scan TCP's by themselves")
+            }
+            false => None,
+            true if names(Protocol::Tcp) => {
+                Some("T: names TCP's ports, which -sU leaves out; scan them by themselves")
+            }
+            true if self.method != ProbeMethod::Connect => {
+                Some("-sU has no method; leave out --method and -sS, and scan TCP by itself")
+            }
+            true if self.fast || self.top_ports.is_some() => Some(
+                "-F and --top-ports rank TCP's ports; leave them out for UDP's known services, or name ports by -p",
+            ),
+            true if self.identify => Some("-sV identifies TCP's services alone; write -sU without it"),
+            true if self.fleet => Some("a fleet scans TCP's ports alone; leave out --fleet, or -sU"),
+            true if self.max_rate.is_some() => {
+                Some("-sU never sends a host more than one datagram a second; leave out --max-rate")
+            }
+            true => None,
+        }
+    }
+
     /// Returns the ports to scan.
     pub fn port_set(&self) -> PortSet {
+        self.named_ports().minus(&self.never_asked())
+    }
+
+    /// Returns the named ports that are never sent a datagram.
+    pub(super) fn never_asked(&self) -> PortSet {
+        self.named_ports().iter().filter(|port| self.udp && !may_be_asked(*port)).collect()
+    }
+
+    fn named_ports(&self) -> PortSet {
         use crate::services::{RANKED, commonest};
         let chosen = match (&self.ports, self.fast, self.top_ports) {
-            (Some(ports), ..) => ports.clone(),
+            (Some(ports), ..) => ports.of(self.protocol()).clone(),
+            (None, ..) if self.udp => known_ports(),
             (None, true, _) => commonest(100),
             (None, false, count) => commonest(count.map_or(RANKED, usize::from)),
         };
         match &self.exclude_ports {
-            Some(excluded) => chosen.iter().filter(|port| !excluded.contains(*port)).collect(),
+            Some(excluded) => chosen.minus(excluded.of(self.protocol())),
             None => chosen,
         }
     }
@@ -350,8 +430,17 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Arguments, clap
                 format!("{mac} is a MAC: only the appliance knows which device has it; name an address");
             return Err(usage(ErrorKind::ValueValidation, message));
         }
+        if let Some(why) = scan.misfit() {
+            return Err(usage(ErrorKind::ArgumentConflict, why.to_owned()));
+        }
         if scan.port_set().is_empty() {
-            return Err(usage(ErrorKind::ValueValidation, "no port is left to scan".to_owned()));
+            let why = match scan.never_asked().is_empty() {
+                true => "no port is left to scan",
+                false => {
+                    "no port is left to scan: ports of printers and machine controls are sent no datagram"
+                }
+            };
+            return Err(usage(ErrorKind::ValueValidation, why.to_owned()));
         }
     }
     Ok(arguments)
@@ -452,6 +541,13 @@ mod tests {
         };
         assert_eq!(run.ports.unwrap().to_string(), "1-79");
 
+        let line = scan("-sU --exclude-ports U:161 10.0.0.5");
+        assert_eq!((line.protocol(), line.port_set().len()), (Protocol::Udp, 39));
+        assert_eq!(scan("-sU -p U:53,161 10.0.0.5").port_set().to_string(), "53,161");
+        assert_eq!(scan("-sU -p 53,ntp 10.0.0.5").port_set().to_string(), "53,123");
+        let settings = scan("-sU --max-retries 0 --host-timeout 20s 10.0.0.5").udp_settings();
+        assert_eq!((settings.tries, settings.deadline), (1, Some(Duration::from_secs(20))));
+
         assert_eq!(scan("127.0.0.1").port_set().len(), 1000);
         assert_eq!(scan("127.0.0.1").timing, Timing::T3);
     }
@@ -481,6 +577,15 @@ mod tests {
             ("scan 10.0.0.300", "not a target"),
             ("scan AA:BB:CC:DD:EE:FF", "is a MAC"),
             ("scan -p 22 --exclude-ports 22 a.lan", "no port is left"),
+            ("scan -p U:53 a.lan", "take -sU"),
+            ("scan -sU -p T:53 a.lan", "which -sU leaves out"),
+            ("scan -sU -sS a.lan", "scan TCP by itself"),
+            ("scan -sU -sV a.lan", "without it"),
+            ("scan -sU -F a.lan", "known services"),
+            ("scan -sU --fleet a.lan", "leave out --fleet"),
+            ("scan -sU --max-rate 9 a.lan", "one datagram a second"),
+            ("scan -sU --exclude-ports - a.lan", "no port is left"),
+            ("scan -sU -p 502,47808 a.lan", "machine controls"),
             ("scan --host-timeout 5x a.lan", "90s"),
             ("scan --host-timeout 0 a.lan", "90s"),
             ("scan --max-rate 0 a.lan", "--max-rate"),

@@ -122,7 +122,7 @@ fn of_port(found: &HostResult, finding: &PortFinding) -> PortJson {
         port: finding.port,
         state: finding.state,
         reason: finding.reason,
-        service: service.or_else(|| services::name(finding.port).map(str::to_owned)),
+        service: service.or_else(|| services::usual(found.report.protocol, finding.port).map(str::to_owned)),
         rtt_ms: finding.rtt_ms(),
         identified: found.identified.is_some().then(|| of_identified(identified)),
     }

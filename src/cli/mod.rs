@@ -67,6 +67,7 @@ pub use hub::{
 };
 pub use import::ImportArgs;
 pub use import_expected::ImportExpectedArgs;
+pub use ports::NamedPorts;
 pub use run::RunArgs;
 pub use setup::SetupArgs;
 pub use status::StatusArgs;

@@ -17,7 +17,9 @@ pub(super) struct UnsupportedOption {
 
 const RAW: &str = "portscan asks by TCP connects (-sT) or by SYNs (-sS) alone; leave it out, or write -sT";
 const ONE: &str = "a scan asks either by SYNs or by connects; write -sS or -sT";
-const UDP: &str = "only TCP can be scanned; leave it out";
+const OTHER: &str = "only TCP and UDP can be scanned; leave it out";
+const UDP_ALONE: &str = "a scan asks either TCP's or UDP's ports; write -sU alone, and scan TCP by itself";
+const UDP_VERSIONS: &str = "-sV identifies TCP's services alone; write -sU without it";
 const SCRIPTS: &str =
     "portscan runs no scripts; leave it out, or write -sV to identify what listens on open ports";
 const INTENSITY: &str =
@@ -115,6 +117,15 @@ pub(super) fn translate(argv: &[OsString]) -> Result<Vec<OsString>, UnsupportedO
             None => translated.push(argument.clone()),
         }
     }
+    // -sT leaves no trace above, as it is the default.
+    let asks = |kind| {
+        let options = argv[scan + 1..].iter().take_while(|argument| *argument != "--");
+        let kinds = options.filter_map(|argument| argument.to_str()?.strip_prefix("-s"));
+        kinds.into_iter().any(|kinds: &str| kinds.contains(kind))
+    };
+    if asks('U') && asks('T') {
+        return Err(refusal("-sU", UDP_ALONE));
+    }
     Ok(translated)
 }
 
@@ -165,6 +176,9 @@ fn one(argument: &str, translated: &mut Vec<OsString>) -> Result<(), Unsupported
                 if kinds.contains('V') {
                     translated.push("--identify".into());
                 }
+                if kinds.contains('U') {
+                    translated.push("--udp".into());
+                }
                 Ok(())
             }
         },
@@ -205,7 +219,8 @@ fn one(argument: &str, translated: &mut Vec<OsString>) -> Result<(), Unsupported
     }
 }
 
-/// Returns why one of the letters behind `-s` is not supported; `None` for `-sT`, which is the default, `-sS` and `-sV`.
+/// Returns why one of the letters behind `-s` is not supported; `None` for `-sT`, which is the default, `-sS`, `-sV` and
+/// `-sU`.
 fn scan_kinds(kinds: &str) -> Option<&'static str> {
     if kinds.is_empty() {
         return Some(RAW);
@@ -213,9 +228,15 @@ fn scan_kinds(kinds: &str) -> Option<&'static str> {
     if kinds.contains('S') && kinds.contains('T') {
         return Some(ONE);
     }
+    if kinds.contains('U') && kinds.contains(['S', 'T']) {
+        return Some(UDP_ALONE);
+    }
+    if kinds.contains('U') && kinds.contains('V') {
+        return Some(UDP_VERSIONS);
+    }
     kinds.chars().find_map(|kind| match kind {
-        'S' | 'T' | 'V' => None,
-        'U' | 'Y' | 'Z' | 'O' => Some(UDP),
+        'S' | 'T' | 'U' | 'V' => None,
+        'Y' | 'Z' | 'O' => Some(OTHER),
         'C' => Some(SCRIPTS),
         'R' => Some(INTENSITY),
         'n' | 'P' | 'L' => Some(PING),
@@ -241,6 +262,7 @@ mod tests {
             ("portscan scan -sV a.lan", "portscan scan --identify a.lan"),
             ("portscan scan -sSV a.lan", "portscan scan --method=syn --identify a.lan"),
             ("portscan scan -sTV a.lan", "portscan scan --identify a.lan"),
+            ("portscan scan -sU -p U:53 a.lan", "portscan scan --udp -p U:53 a.lan"),
             ("portscan scan -iL hosts.txt -F", "portscan scan --input-list hosts.txt -F"),
             ("portscan scan -iLhosts.txt", "portscan scan --input-list=hosts.txt"),
             ("portscan scan -iL -", "portscan scan --input-list -"),
@@ -270,8 +292,11 @@ mod tests {
             ("-sST", "-sS or -sT"),
             ("-sN", "write -sT"),
             ("-s", "write -sT"),
-            ("-sU", "only TCP"),
-            ("-sTU", "only TCP"),
+            ("-sY", "only TCP and UDP"),
+            ("-sTU", "write -sU alone"),
+            ("-sU -sT", "write -sU alone"),
+            ("-sSU", "write -sU alone"),
+            ("-sUV", "without it"),
             ("-sC", "write -sV"),
             ("-sVC", "write -sV"),
             ("-A", "write -sV"),
@@ -298,7 +323,7 @@ mod tests {
         ] {
             let refusal = translated(&format!("portscan scan {typed} 10.0.0.1")).unwrap_err().to_string();
             let option = typed.split(' ').next().unwrap();
-            assert!(refusal.starts_with(option) && refusal.contains(why), "{refusal}");
+            assert!(refusal.starts_with(option) && refusal.contains(why), "{typed}: {refusal}");
         }
         for typed in ["-oX", "-oX -p 22", "-oA -oX out.xml"] {
             let refusal = translated(&format!("portscan scan a.lan {typed}")).unwrap_err().to_string();

@@ -19,7 +19,7 @@ use super::{
     found::{HostResult, ScanResult, sanitize_for_terminal},
 };
 use crate::{
-    model::{HostStatus, PortIdentification, Protocol, ScanStatus},
+    model::{HostStatus, PortIdentification, ScanStatus},
     nmap::{self, Format, ReportInfo, ScannedHost},
     services,
 };
@@ -67,7 +67,7 @@ impl Outputs {
     ) -> Result<(), CliError> {
         let names: Vec<Option<String>> =
             found.iter().map(|host| host.name.as_deref().map(sanitize_for_terminal)).collect();
-        let requested = [(Protocol::Tcp, args.port_set())].into();
+        let requested = [(args.protocol(), args.port_set())].into();
         let run = ReportInfo {
             args: &args.line,
             started: scan.started,
@@ -75,7 +75,7 @@ impl Outputs {
             requested: &requested,
             targets: scan.targets,
             unfinished: unfinished(scan),
-            service: services::name,
+            service: services::usual,
             zone: TimeZone::system(),
             verbose,
             open_only: args.open,

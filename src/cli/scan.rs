@@ -1,6 +1,10 @@
 //! `portscan scan`: passes hosts to the scanner, and prints their results as they arrive.
 
-use std::{collections::VecDeque, io};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    sync::Arc,
+};
 
 use futures_util::future::select_all;
 use jiff::tz::TimeZone;
@@ -19,19 +23,27 @@ use super::{
 };
 use crate::{
     config::Overrides,
-    engine::{LocalError, ScanSettings, Stats},
-    model::{Address, HostReport, Mac, ProbeMethod},
+    engine::{Liveness, LocalError, ScanSettings, Stats},
+    model::{Address, HostReport, HostStatus, Mac, PortSet, ProbeMethod, Protocol},
     net::{Links, Solicited, check_syn_probing, mac_after_scan},
     service::{
         exclusions::{ExclusionSource, Exclusions, FirstStep, ask_for_mac},
         identify::pace_of,
         scanner::Scanner,
+        udp_scan::{UdpReport, UdpScanner},
     },
 };
 
 /// Hosts in progress at once: enough to fill the time that one host's pace leaves, and few enough that the
 /// first results come early and the kernel's table of neighbours is not filled with addresses without a host.
 const AT_ONCE: usize = 16;
+
+/// Hosts in progress at once of a scan of UDP, once they are known to be up: each has four datagrams in flight mostly,
+/// and they share 256 sockets.
+const UDP_AT_ONCE: usize = 64;
+
+/// The TCP ports by which a scan of UDP finds out whether a host is up: nmap asks the same two.
+const CHECKED: [(u16, u16); 2] = [(80, 80), (443, 443)];
 
 /// Scans, prints, and returns the exit code. Once `interrupted` is cancelled it prints what is known and ends.
 pub(super) async fn scan(
@@ -58,6 +70,9 @@ pub(super) async fn scan(
     if targets.is_empty() {
         return Err(CliError::NoTargets);
     }
+    if let Some(warning) = warning_of_ports(args) {
+        terminal.warn(&warning);
+    }
     if args.method == ProbeMethod::Syn {
         check_syn_probing().map_err(CliError::NoSyns)?;
     }
@@ -65,7 +80,8 @@ pub(super) async fn scan(
     let outputs = Outputs::open(args.outputs(), &world.clock.wall().to_zoned(TimeZone::system()))?;
     let ProbeEngine { scanner, thread, limits, .. } = (world.prober)().map_err(CliError::Prober)?;
     let output = ScanOutput::new((args, verbose), targets.len(), &*world.clock, terminal);
-    let mut run = ScanSession::new(output, (targets, exclusions), (&scanner, &links));
+    let udp = args.udp.then(|| UdpScanner::new(Arc::clone(&world.clock)));
+    let mut run = ScanSession::new(output, (targets, exclusions), (&scanner, udp), &links);
     run.drive(&interrupted).await?;
     // Only a thread that has ended has published its last counts.
     thread.join();
@@ -85,6 +101,10 @@ struct ScanSession<'a, 'w> {
     output: ScanOutput<'a, 'w>,
     settings: ScanSettings,
     scanner: &'a Scanner,
+    /// That of a scan of UDP.
+    udp: Option<UdpScanner>,
+    /// This machine's faults that it has met.
+    faults: BTreeMap<LocalError, u64>,
     links: &'a Links,
     exclusions: Exclusions,
     waiting: VecDeque<(usize, Target)>,
@@ -96,12 +116,18 @@ impl<'a, 'w> ScanSession<'a, 'w> {
     fn new(
         output: ScanOutput<'a, 'w>,
         (targets, exclusions): (Vec<Target>, Exclusions),
-        (scanner, links): (&'a Scanner, &'a Links),
+        (scanner, udp): (&'a Scanner, Option<UdpScanner>),
+        links: &'a Links,
     ) -> Self {
         Self {
-            settings: output.args.settings(),
+            settings: match &udp {
+                Some(_) => check_of(output.args),
+                None => output.args.settings(),
+            },
             output,
             scanner,
+            udp,
+            faults: BTreeMap::new(),
             links,
             exclusions,
             waiting: targets.into_iter().enumerate().collect(),
@@ -128,6 +154,14 @@ impl<'a, 'w> ScanSession<'a, 'w> {
                     let done = self.running.swap_remove(place);
                     self.probed(done, report.ok_or(CliError::Stopped)?, interrupted)?;
                 }
+                Step::Ended(place, Ended::Checked(report)) => {
+                    let done = self.running.swap_remove(place);
+                    self.checked(done, report.ok_or(CliError::Stopped)?)?;
+                }
+                Step::Ended(place, Ended::Udp(check, found)) => {
+                    let done = self.running.swap_remove(place);
+                    self.asked_by_udp(done, &check, found.ok_or(CliError::Stopped)?)?;
+                }
                 Step::Ended(place, Ended::Identified(report, identified)) => {
                     let done = self.running.swap_remove(place);
                     self.finish(done, *report, Some(identified))?;
@@ -146,7 +180,9 @@ impl<'a, 'w> ScanSession<'a, 'w> {
 
     /// Starts hosts while slots are free.
     fn submit(&mut self) {
-        while self.running.len() < AT_ONCE
+        let slots = |running: &[PendingHost<'_>]| running.iter().filter(|host| host.takes_a_slot()).count();
+        while slots(&self.running) < AT_ONCE
+            && self.running.len() < UDP_AT_ONCE
             && let Some((index, target)) = self.waiting.pop_front()
         {
             let stage = self.first_stage(&target.address);
@@ -164,7 +200,53 @@ impl<'a, 'w> ScanSession<'a, 'w> {
     }
 
     fn probe(&self, address: &Address) -> Stage<'a> {
-        Stage::Probed(self.scanner.submit(self.settings.job(address.clone(), self.links.link_of(address))))
+        let submit = || self.scanner.submit(self.settings.job(address.clone(), self.links.link_of(address)));
+        match &self.udp {
+            None => Stage::Probed(submit()),
+            Some(_) if self.settings.liveness == Liveness::Check => Stage::Checked(submit()),
+            Some(udp) => self.ask_by_udp(udp, HostReport::no_neighbour(address.clone())),
+        }
+    }
+
+    /// Asks the UDP ports of a host; `check` is what was found before.
+    fn ask_by_udp(&self, udp: &UdpScanner, check: HostReport) -> Stage<'a> {
+        let args = self.output.args;
+        let host = (check.address.clone(), self.links.link_of(&check.address));
+        let ticket = udp.submit(host, &args.port_set(), args.udp_settings());
+        Stage::Udp(Box::new(check), ticket)
+    }
+
+    /// Asks the UDP ports of a host that is up.
+    fn checked(&mut self, done: PendingHost<'a>, check: HostReport) -> Result<(), CliError> {
+        match &self.udp {
+            Some(udp) if check.status == HostStatus::Up && !self.stopping => {
+                let stage = self.ask_by_udp(udp, check);
+                self.running.push(PendingHost { stage, ..done });
+                Ok(())
+            }
+            // What is known of its TCP ports is not what was asked for.
+            _ => {
+                let nothing = HostReport::no_neighbour(check.address.clone());
+                let (status, detail) = match check.status {
+                    HostStatus::Up => (HostStatus::Partial, "stopped".to_owned()),
+                    status => (status, check.detail.clone()),
+                };
+                let found = HostReport { status, detail, protocol: Protocol::Udp, ..nothing };
+                self.finish(done, after_check(found, &check), None)
+            }
+        }
+    }
+
+    fn asked_by_udp(
+        &mut self,
+        done: PendingHost<'a>,
+        check: &HostReport,
+        found: UdpReport,
+    ) -> Result<(), CliError> {
+        for (fault, count) in found.faults {
+            *self.faults.entry(fault).or_default() += count;
+        }
+        self.finish(done, after_check(found.report, check), None)
     }
 
     /// Probes a host once its MAC is known, or leaves it out.
@@ -249,15 +331,50 @@ impl<'a, 'w> ScanSession<'a, 'w> {
 
     /// Prints the end of the output, and returns the exit code.
     fn conclude(self, stats: &Stats, descriptors: u32, outputs: Outputs) -> Result<u8, CliError> {
+        let mut stats = stats.clone();
+        for (fault, count) in self.faults {
+            *stats.local.entry(fault).or_default() += count;
+        }
         let answered = stats.accepted + stats.refused + stats.silent + stats.unreachable;
         let end = ScanEnd {
             interrupted: self.stopping,
             failed: answered == 0 && !stats.local.is_empty(),
             links: Some(self.links),
-            troubles: troubles(stats, descriptors),
+            troubles: troubles(&stats, descriptors),
         };
         self.output.conclude(end, outputs)
     }
+}
+
+/// How a scan of UDP finds out whether a host is up.
+fn check_of(args: &ScanArgs) -> ScanSettings {
+    ScanSettings {
+        ports: PortSet::from_ranges(CHECKED),
+        // Whether the two ports are open does not matter.
+        max_retries: Some(0),
+        max_in_flight: args.max_parallelism,
+        ..args.settings()
+    }
+}
+
+/// Adds to a report what was done before its UDP ports were asked.
+fn after_check(report: HostReport, check: &HostReport) -> HostReport {
+    HostReport {
+        probes: report.probes.saturating_add(check.probes),
+        preparation: report.preparation + check.preparation + check.scanning,
+        ..report
+    }
+}
+
+/// Returns the warning about UDP ports that are never asked.
+fn warning_of_ports(args: &ScanArgs) -> Option<String> {
+    let left_out = args.never_asked();
+    (!left_out.is_empty()).then(|| {
+        format!(
+            "{} ports of printers and machine controls are left out: they are sent no datagram",
+            left_out.len()
+        )
+    })
 }
 
 /// Returns the warning about targets that the configuration excludes by their addresses.

@@ -1,9 +1,18 @@
-//! The stages of each host of a scan: its MAC is resolved, it is probed, and its open ports are identified.
+//! The stages of each host of a scan: its MAC is resolved, it is probed, and its open ports are identified. Of a scan
+//! of UDP: its MAC is resolved, it is found to be up, and its UDP ports are asked.
 
 use std::{io, pin::Pin};
 
 use super::{identify::IdentifiedPorts, targets::Target};
-use crate::{engine::Progress, model::HostReport, net::Solicited, service::scanner::Ticket};
+use crate::{
+    engine::Progress,
+    model::HostReport,
+    net::Solicited,
+    service::{
+        scanner::Ticket,
+        udp_scan::{UdpReport, UdpTicket},
+    },
+};
 
 /// A host in progress.
 pub(super) struct PendingHost<'a> {
@@ -19,6 +28,10 @@ pub(super) enum Stage<'a> {
     Asked(Pin<Box<dyn Future<Output = io::Result<Solicited>> + 'a>>),
     /// It is being probed.
     Probed(Ticket),
+    /// Whether it is up is being found out, before its UDP ports are asked.
+    Checked(Ticket),
+    /// Its UDP ports are being asked; this was found before.
+    Udp(Box<HostReport>, UdpTicket),
     /// This was found, and its open ports are being identified.
     Identified(Box<HostReport>, Pin<Box<dyn Future<Output = IdentifiedPorts> + 'a>>),
 }
@@ -28,6 +41,10 @@ pub(super) enum Ended {
     Asked(io::Result<Solicited>),
     /// `None`: the scanner stopped.
     Probed(Option<HostReport>),
+    /// The same.
+    Checked(Option<HostReport>),
+    /// What was found before, and now.
+    Udp(Box<HostReport>, Option<UdpReport>),
     Identified(Box<HostReport>, IdentifiedPorts),
 }
 
@@ -36,6 +53,11 @@ impl Stage<'_> {
         match self {
             Self::Asked(answer) => Ended::Asked(answer.await),
             Self::Probed(ticket) => Ended::Probed(ticket.report().await),
+            Self::Checked(ticket) => Ended::Checked(ticket.report().await),
+            Self::Udp(check, ticket) => {
+                let found = ticket.report().await;
+                Ended::Udp(check.clone(), found)
+            }
             Self::Identified(report, identified) => {
                 let identified = identified.await;
                 Ended::Identified(report.clone(), identified)
@@ -49,6 +71,12 @@ impl PendingHost<'_> {
     pub(super) fn progress(&self) -> Progress {
         match &self.stage {
             Stage::Asked(_) => Progress::default(),
+            // Its ports are not those that the user asked for.
+            Stage::Checked(ticket) => Progress { probes: ticket.progress().probes, ..Progress::default() },
+            Stage::Udp(check, ticket) => {
+                let progress = ticket.progress();
+                Progress { probes: progress.probes.saturating_add(check.probes), ..progress }
+            }
             Stage::Probed(ticket) => ticket.progress(),
             Stage::Identified(report, _) => {
                 let (ports, open) = (report.coverage.len(), report.open_ports().count());
@@ -64,10 +92,19 @@ impl PendingHost<'_> {
             Stage::Asked(_) => false,
             // It ends by itself.
             Stage::Identified(..) => true,
-            Stage::Probed(ticket) => {
+            Stage::Probed(ticket) | Stage::Checked(ticket) => {
+                ticket.cancel();
+                true
+            }
+            Stage::Udp(_, ticket) => {
                 ticket.cancel();
                 true
             }
         }
+    }
+
+    /// Whether its address is being resolved, or it is being probed or found to be up.
+    pub(super) fn takes_a_slot(&self) -> bool {
+        !matches!(self.stage, Stage::Udp(..))
     }
 }

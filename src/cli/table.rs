@@ -133,7 +133,7 @@ fn ports(out: &mut dyn Write, found: &HostResult, listed: &[PortFinding], style:
         |cells: [String; 6]| cells.into_iter().zip(wanted).filter(|(_, yes)| *yes).map(|(cell, _)| cell);
     let rows = listed.iter().map(|finding| {
         pick([
-            format!("{}/tcp", finding.port),
+            format!("{}/{}", finding.port, found.report.protocol),
             finding.state.to_string(),
             service(found, finding.port),
             finding.reason.to_string(),
@@ -150,7 +150,7 @@ fn ports(out: &mut dyn Write, found: &HostResult, listed: &[PortFinding], style:
 /// What listens on a port: as it was identified, else what is usual there. `ssl/` before what is spoken inside TLS, as in
 /// nmap.
 fn service(found: &HostResult, port: u16) -> String {
-    let usual = services::name(port).unwrap_or_default();
+    let usual = services::usual(found.report.protocol, port).unwrap_or_default();
     let identified = found.identified_as(port).and_then(|found| Some((found.tls, found.service.as_deref()?)));
     match identified {
         Some((true, service)) => format!("ssl/{service}"),

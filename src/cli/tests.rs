@@ -3,7 +3,7 @@
 use std::{
     ffi::OsString,
     io,
-    net::{Ipv4Addr, TcpListener},
+    net::{Ipv4Addr, TcpListener, UdpSocket},
     num::NonZeroUsize,
     path::Path,
     sync::Arc,
@@ -171,6 +171,56 @@ async fn an_interrupted_scan_prints_its_findings() {
     assert!(ran.out.contains(" not scanned;"), "{}", ran.out);
 }
 
+/// A port at which datagrams are taken and never answered.
+fn silent_udp() -> (UdpSocket, u16) {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    (socket, port)
+}
+
+#[tokio::test]
+async fn a_scan_of_udp_tells_an_answer_from_a_refusal() {
+    let ((server, open), (_, closed)) = (silent_udp(), silent_udp());
+    let answering = std::thread::spawn(move || {
+        let (_, asker) = server.recv_from(&mut [0; 8]).unwrap();
+        server.send_to(b"!", asker).unwrap();
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let all = folder.path().join("all");
+    let line = format!("portscan scan -sU --reason -p U:{open},{closed} -oA {} 127.0.0.1", all.display());
+    let ran = ran(&line).await;
+    answering.join().unwrap();
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{}", ran.out);
+    let row = |port: u16, words: &[&str]| {
+        let is_it = |line: &&str| line.starts_with(&format!("{port}/udp"));
+        ran.out.lines().find(is_it).is_some_and(|line| words.iter().all(|word| line.contains(word)))
+    };
+    assert!(row(open, &["open", "udp-response"]) && row(closed, &["closed", "port-unreach"]), "{}", ran.out);
+    let text = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+    assert!(text("all.nmap").contains(&format!("{open}/udp")), "{}", text("all.nmap"));
+    assert!(text("all.gnmap").contains(&format!("{open}/open/udp//")), "{}", text("all.gnmap"));
+    let (xml, ports) = (text("all.xml"), format!("{},{}", open.min(closed), open.max(closed)));
+    let scaninfo =
+        format!("<scaninfo type=\"udp\" protocol=\"udp\" numservices=\"2\" services=\"{ports}\"/>");
+    // Two ports in a row are a range.
+    assert!(xml.contains(&scaninfo) || open.abs_diff(closed) == 1, "{xml}");
+    let mut report = crate::nmap::Report::open(xml.as_bytes()).unwrap();
+    let host = report.next_host().unwrap().unwrap();
+    assert_eq!(host.reports[0].protocol, crate::model::Protocol::Udp);
+    assert_eq!(host.reports[0].open_ports().collect::<Vec<_>>(), [open]);
+}
+
+#[tokio::test]
+async fn an_interrupted_scan_of_udp_prints_what_is_known() {
+    let (_silent, port) = silent_udp();
+    let interrupted = CancellationToken::new();
+    interrupted.cancel();
+    let ran = ran_with(&format!("portscan scan -sU -Pn -p {port} 127.0.0.1"), interrupted).await;
+    assert_eq!(ran.code, 130);
+    assert!(ran.out.contains("partial: stopped"), "{}", ran.out);
+    assert!(ran.out.lines().last().unwrap().starts_with("interrupted: "), "{}", ran.out);
+}
+
 #[tokio::test]
 async fn probe_prints_a_line_and_exits_with_1_unless_open() {
     let ((_listener, open), closed) = (listener(), closed_port());
@@ -220,6 +270,7 @@ async fn addresses_of_no_host_are_refused_before_any_packet() {
         let commands = [
             format!("portscan probe {target} 22"),
             format!("portscan scan -Pn -p 22 {target}"),
+            format!("portscan scan -sU -Pn -p 53 {target}"),
             format!("portscan scan -Pn -p 22 -iL {}", list.display()),
         ];
         for command in commands {

@@ -56,11 +56,11 @@ pub struct Difference {
 /// How a port differs from the expected state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Deviation {
-    /// Open or possibly open, and not expected to be.
+    /// Open, and not expected to be.
     Rogue,
     /// Expected to be open, and not found open.
     Missing,
-    /// Neither state is open, as with closed and filtered.
+    /// Neither state is open, as with closed and filtered; or it is silent, which proves nothing.
     Other,
 }
 
@@ -120,7 +120,7 @@ impl Expected {
     }
 
     /// Returns where a device differs from these expectations, by protocol and port. Without an expectation, only a
-    /// port that is open, or listed as possibly open, is a difference. With one, every state but the expected is a
+    /// port that is open is a difference. With one, every state but the expected is a
     /// difference, and so is a port that no scan has covered. `ignored` ports never differ.
     pub fn differences(&self, standings: &PortStatesByProtocol, ignored: &PortSet) -> Vec<Difference> {
         let expected = self.0.values().filter_map(|expected| {
@@ -207,7 +207,6 @@ impl Difference {
         match (self.expected, self.actual) {
             (_, Some(KnownState { state: PortState::Open, .. })) | (None, Some(_)) => Deviation::Rogue,
             (Some(expected), _) if is_open(expected) => Deviation::Missing,
-            (_, Some(KnownState { state, .. })) if is_open(state) => Deviation::Rogue,
             _ => Deviation::Other,
         }
     }
@@ -284,12 +283,8 @@ mod tests {
     fn without_expectations_only_open_ports_differ() {
         let found = standings(Closed, &[(22, Open), (53, OpenFiltered), (80, Filtered)]);
         let nothing = Expected::default();
-        assert_eq!(describe(&nothing, &found, ""), ["22 - open Rogue", "53 - open|filtered Rogue"]);
-        assert_eq!(
-            describe(&nothing, &standings(OpenFiltered, &[]), ""),
-            [""; 0],
-            "the default is no finding"
-        );
+        assert_eq!(describe(&nothing, &found, ""), ["22 - open Rogue"]);
+        assert_eq!(describe(&nothing, &standings(OpenFiltered, &[]), ""), [""; 0], "silence is no finding");
         assert_eq!(describe(&nothing, &found, "22,50-60"), [""; 0], "known noise");
     }
 
@@ -301,7 +296,7 @@ mod tests {
     #[case::perhaps(Open, OpenFiltered, "10 open open|filtered Missing")]
     #[case::certainly(OpenFiltered, Open, "10 open|filtered open Rogue")]
     #[case::opened(Closed, Open, "10 closed open Rogue")]
-    #[case::perhaps_opened(Closed, OpenFiltered, "10 closed open|filtered Rogue")]
+    #[case::perhaps_opened(Closed, OpenFiltered, "10 closed open|filtered Other")]
     #[case::filtered_is_not_closed(Closed, Filtered, "10 closed filtered Other")]
     fn every_state_but_the_expected_one_differs(
         #[case] expected: PortState,

@@ -27,13 +27,10 @@ pub struct PortStates {
 }
 
 impl PortRange {
-    /// Whether its ports matter even without an expectation: open, or listed as possibly open.
+    /// Whether its ports matter even without an expectation: they are open. Silence of a UDP port, which may be open,
+    /// is no finding: most ports that drop datagrams are silent.
     pub const fn is_notable(&self) -> bool {
-        match self.state {
-            PortState::Open => true,
-            PortState::OpenFiltered => self.listed,
-            _ => false,
-        }
+        matches!(self.state, PortState::Open)
     }
 
     /// Its ports.
@@ -79,8 +76,13 @@ impl PortStates {
 
     /// The open ports.
     pub fn open(&self) -> PortSet {
-        let open = self.ranges.iter().filter(|range| range.state == PortState::Open);
-        PortSet::from_ranges(open.map(|range| (range.first, range.last)))
+        self.in_state(PortState::Open)
+    }
+
+    /// The ports in this state.
+    pub fn in_state(&self, state: PortState) -> PortSet {
+        let alike = self.ranges.iter().filter(|range| range.state == state);
+        PortSet::from_ranges(alike.map(|range| (range.first, range.last)))
     }
 
     /// The ports that matter even without an expectation, ascending, with their state.
@@ -116,10 +118,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn silence_is_notable_only_if_listed() {
+    fn silence_is_never_notable() {
         let range = |state, listed| PortRange { first: 1, last: 2, state, listed, scan: 0 };
         assert!(range(PortState::Open, false).is_notable());
-        assert!(range(PortState::OpenFiltered, true).is_notable());
+        assert!(!range(PortState::OpenFiltered, true).is_notable());
         assert!(!range(PortState::OpenFiltered, false).is_notable());
         assert!(!range(PortState::Filtered, true).is_notable());
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// A port's state, in nmap's words (its manual, "Port Scanning Basics").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum PortState {
-    /// A connection was accepted.
+    /// A connection was accepted, or a datagram answered.
     #[serde(rename = "open")]
     Open,
     /// The host answered that nothing listens there.
@@ -17,7 +17,7 @@ pub enum PortState {
     /// Reachable, but unknown whether something listens (nmap's ACK scans; only ever imported).
     #[serde(rename = "unfiltered")]
     Unfiltered,
-    /// No answer where silence may also mean open (UDP; only ever imported).
+    /// No answer where silence may also mean open (UDP).
     #[serde(rename = "open|filtered")]
     OpenFiltered,
     /// No answer where silence may also mean closed (idle scans; only ever imported).
@@ -31,9 +31,9 @@ pub enum PortState {
 pub enum Protocol {
     /// IP protocol numbers (nmap -sO).
     Ip,
-    /// The only one we scan ourselves.
+    /// The one that the appliance scans.
     Tcp,
-    /// User datagrams.
+    /// User datagrams: `portscan scan -sU`, and imports.
     Udp,
     /// Stream control transmission.
     Sctp,
@@ -59,6 +59,10 @@ pub enum Reason {
     IcmpError,
     /// The host limits its refusals, so silence means the same as the other ports' answers.
     RstLimited,
+    /// A datagram was answered.
+    UdpResponse,
+    /// ICMP port unreachable, in answer to a datagram.
+    PortUnreach,
 }
 
 /// Why a text is not one of these words.
@@ -72,12 +76,14 @@ pub struct StateError {
 }
 
 impl PortState {
-    /// The usual reason for this state, if nothing more is known.
-    pub const fn usual_reason(self) -> Reason {
-        match self {
-            Self::Open => Reason::SynAck,
-            Self::Closed | Self::Unfiltered => Reason::ConnRefused,
-            Self::Filtered | Self::OpenFiltered | Self::ClosedFiltered => Reason::NoResponse,
+    /// The usual reason for this state of a port of this protocol, if nothing more is known.
+    pub const fn usual_reason(self, protocol: Protocol) -> Reason {
+        match (self, protocol) {
+            (Self::Open, Protocol::Udp) => Reason::UdpResponse,
+            (Self::Open, _) => Reason::SynAck,
+            (Self::Closed, Protocol::Udp) => Reason::PortUnreach,
+            (Self::Closed | Self::Unfiltered, _) => Reason::ConnRefused,
+            (Self::Filtered | Self::OpenFiltered | Self::ClosedFiltered, _) => Reason::NoResponse,
         }
     }
 }
@@ -127,7 +133,8 @@ words!(
 words!(Protocol, "ip, tcp, udp, sctp", Ip = "ip", Tcp = "tcp", Udp = "udp", Sctp = "sctp");
 words!(
     Reason,
-    "syn-ack, conn-refused, no-response, net-unreach, host-unreach, admin-prohibited, icmp-error, rst-limited",
+    "syn-ack, conn-refused, no-response, net-unreach, host-unreach, admin-prohibited, icmp-error, rst-limited, \
+     udp-response, port-unreach",
     SynAck = "syn-ack",
     ConnRefused = "conn-refused",
     NoResponse = "no-response",
@@ -136,6 +143,8 @@ words!(
     AdminProhibited = "admin-prohibited",
     IcmpError = "icmp-error",
     RstLimited = "rst-limited",
+    UdpResponse = "udp-response",
+    PortUnreach = "port-unreach",
 );
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ use socket2::Socket;
 
 pub(super) use self::{
     faults::local_error,
-    verdict::{meaning, peer},
+    verdict::{IcmpError, icmp_error, meaning, peer, silence},
 };
 use self::{outbox::Outbox, sockets::Sockets, worker::Worker};
 use crate::{

@@ -4,8 +4,8 @@
 //! [`ArpSocket`] and, without privileges, [`Nudge`] find the devices of a [`Lan`], [`solicit`] asks for the MAC at one
 //! address before any port is probed there, [`mdns`] resolves and announces names in `.local`. [`mdns_name`] asks one
 //! neighbour for its name, [`announced`] for its services, and [`search`] asks the devices of a network where they
-//! describe themselves. The other modules read this machine's state without sending anything: its limits, its
-//! interfaces, its neighbours, its name server's answers.
+//! describe themselves. A [`UdpQuestion`] is one datagram to one UDP port, and what comes of it. The other modules read
+//! this machine's state without sending anything: its limits, its interfaces, its neighbours, its name server's answers.
 
 mod arp;
 mod connect;
@@ -38,6 +38,7 @@ mod ssdp;
 mod syn;
 #[cfg(test)]
 mod test_probes;
+mod udp;
 mod unicast_mdns;
 mod watch;
 
@@ -58,4 +59,5 @@ pub use reverse::{NameReply, mdns_name};
 pub use solicit::{Solicited, mac_after_scan, solicit};
 pub use ssdp::{Locations, search};
 pub use syn::{SynProber, check_syn_probing};
+pub use udp::UdpQuestion;
 pub use watch::LinkWatch;

@@ -47,8 +47,8 @@ pub(super) struct Part {
 }
 
 /// nmap has more reasons than we do: one that we do not have becomes the usual one for its state.
-pub(super) fn reason(word: &str, state: PortState) -> Reason {
-    word.parse().unwrap_or(state.usual_reason())
+pub(super) fn reason(word: &str, state: PortState, protocol: Protocol) -> Reason {
+    word.parse().unwrap_or(state.usual_reason(protocol))
 }
 
 impl Ports {
@@ -241,9 +241,11 @@ mod tests {
 
     #[test]
     fn reasons_that_are_not_ours_are_the_usual_ones() {
-        assert_eq!(reason("admin-prohibited", PortState::Filtered), Reason::AdminProhibited);
-        assert_eq!(reason("resets", PortState::Closed), Reason::ConnRefused);
-        assert_eq!(reason("udp-response", PortState::Open), Reason::SynAck);
+        let tcp = |word, state| reason(word, state, Protocol::Tcp);
+        assert_eq!(tcp("admin-prohibited", PortState::Filtered), Reason::AdminProhibited);
+        assert_eq!(tcp("resets", PortState::Closed), Reason::ConnRefused);
+        assert_eq!(reason("proto-response", PortState::Open, Protocol::Udp), Reason::UdpResponse);
+        assert_eq!(reason("port-unreach", PortState::Closed, Protocol::Udp), Reason::PortUnreach);
     }
 
     #[test]

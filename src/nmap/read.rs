@@ -220,9 +220,11 @@ impl<R: BufRead> Report<R> {
                 && child.name() == "extrareasons"
             {
                 has_reasons = true;
-                let verdict = (state, reason(&child.text("reason")?.unwrap_or_default(), state));
+                let protocol = child.value("proto")?;
+                let word = child.text("reason")?.unwrap_or_default();
+                let verdict = (state, reason(&word, state, protocol.unwrap_or(Protocol::Tcp)));
                 let count = child.value("count")?.unwrap_or(0);
-                if !ports.add_group(verdict, count, child.value("proto")?, child.value("ports")?) {
+                if !ports.add_group(verdict, count, protocol, child.value("ports")?) {
                     return Err(ReadError::TooManyGroups);
                 }
             }
@@ -230,7 +232,8 @@ impl<R: BufRead> Report<R> {
         }
         match state {
             Some(state)
-                if !has_reasons && !ports.add_group((state, reason("", state)), count, None, None) =>
+                if !has_reasons
+                    && !ports.add_group((state, reason("", state, Protocol::Tcp)), count, None, None) =>
             {
                 Err(ReadError::TooManyGroups)
             }
@@ -239,13 +242,15 @@ impl<R: BufRead> Report<R> {
     }
 
     fn port(&mut self, element: &Element, ports: &mut Ports) -> Result<(), ReadError> {
-        let port = element.value("protocol")?.zip(element.value("portid")?);
+        let protocol = element.value("protocol")?;
+        let port = protocol.zip(element.value("portid")?);
         let mut verdict = None;
         while let Some(child) = self.tokens.child()? {
             if child.name() == "state"
                 && let Some(state) = child.value("state")?
             {
-                verdict = Some((state, reason(&child.text("reason")?.unwrap_or_default(), state)));
+                let word = child.text("reason")?.unwrap_or_default();
+                verdict = Some((state, reason(&word, state, protocol.unwrap_or(Protocol::Tcp))));
             }
             self.tokens.skip()?;
         }

@@ -48,8 +48,8 @@ pub struct ReportInfo<'a> {
     pub targets: usize,
     /// Why the report is incomplete; `None` if it is complete.
     pub unfinished: Option<&'a str>,
-    /// Returns the name of the service on a port, as nmap takes it from its own list.
-    pub service: fn(u16) -> Option<&'static str>,
+    /// Returns the name of the usual service on a port, as nmap takes it from its own list.
+    pub service: fn(Protocol, u16) -> Option<&'static str>,
     /// The time zone for times that people read.
     pub zone: TimeZone,
     /// The verbosity, as `-v`: from 1 on hosts that are down are listed, too.
@@ -202,14 +202,13 @@ impl<'a> ScannedHost<'a> {
 
     /// The reason why the host counts as up, in nmap's words.
     fn reason(&self) -> &'static str {
-        let any =
-            |state| self.reports.iter().any(|report| report.verdicts().any(|found| found.state == state));
-        match self.mac {
-            _ if any(PortState::Open) => "syn-ack",
-            _ if any(PortState::Closed) => "conn-refused",
-            Some(_) => "arp-response",
-            None => "unknown-response",
-        }
+        let of = |state: PortState| {
+            let mut found = self.reports.iter();
+            let report = found.find(|report| report.verdicts().any(|found| found.state == state))?;
+            Some(state.usual_reason(report.protocol).as_str())
+        };
+        let unanswered = if self.mac.is_some() { "arp-response" } else { "unknown-response" };
+        of(PortState::Open).or_else(|| of(PortState::Closed)).unwrap_or(unanswered)
     }
 
     /// The shortest time to an answer.

@@ -38,5 +38,6 @@ pub mod scanner;
 pub mod schedule;
 pub mod snapshot;
 pub mod spool;
+pub mod udp_scan;
 pub mod watched;
 mod witness;

@@ -6,7 +6,10 @@
 
 use std::sync::LazyLock;
 
-use crate::model::PortSet;
+use crate::{
+    model::{PortSet, Protocol},
+    udp,
+};
 
 /// Lines of `port TAB name`, by port.
 const NAMES: &str = include_str!("names.tsv");
@@ -31,6 +34,15 @@ pub fn name(port: u16) -> Option<&'static str> {
     let is_before = |begin: &u32| line(*begin).is_some_and(|(found, _)| found < port);
     let begin = LINES.get(LINES.partition_point(is_before))?;
     line(*begin).filter(|(found, _)| *found == port).map(|(_, name)| name)
+}
+
+/// The name of what usually listens on a port of this protocol; by UDP, of the services that are scanned there.
+pub fn usual(protocol: Protocol, port: u16) -> Option<&'static str> {
+    match protocol {
+        Protocol::Tcp => name(port),
+        Protocol::Udp => udp::service(port).map(|service| service.name),
+        Protocol::Ip | Protocol::Sctp => None,
+    }
 }
 
 /// The TCP ports with this name; empty if there is none.

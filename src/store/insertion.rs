@@ -73,8 +73,10 @@ fn report_changes(
             first_covered,
         )?);
     }
+    // Silence of a UDP port does not show that it has closed.
+    let silent = standings([new]).get(&new.protocol).map(|states| states.in_state(PortState::OpenFiltered));
     let observed = Observed {
-        covered: new.coverage().minus(&hidden),
+        covered: new.coverage().minus(&hidden).minus(&silent.unwrap_or_default()),
         open: open_now,
         at: ended,
         // The other scanner scanned as often as its owner wanted, and may not be there to scan again.

@@ -61,6 +61,7 @@ fn host_records(connection: &Connection, scan: ScanId, after: i64) -> Result<Pag
 
 fn host_record(row: &Row<'_>) -> Result<HostRecord> {
     let device = device(row, 1)?;
+    let protocol = text(row, 4)?;
     let body = row.get_ref(13)?.as_blob_or_null().map_err(rusqlite::Error::from)?;
     let (coverage, default_state, findings) = match body.map(Verdicts::decode).transpose()? {
         Some(verdicts) => {
@@ -68,7 +69,7 @@ fn host_record(row: &Row<'_>) -> Result<HostRecord> {
             let found = |(port, state): (u16, PortState)| PortFinding {
                 port,
                 state,
-                reason: state.usual_reason(),
+                reason: state.usual_reason(protocol),
                 rtt: None,
             };
             (coverage, default_state, ports.map(found).collect())
@@ -81,9 +82,9 @@ fn host_record(row: &Row<'_>) -> Result<HostRecord> {
         status: text::<HostStatus>(row, 5)?,
         coverage,
         default_state,
-        default_reason: reason.unwrap_or(default_state.usual_reason()),
+        default_reason: reason.unwrap_or(default_state.usual_reason(protocol)),
         findings,
-        protocol: text(row, 4)?,
+        protocol,
         probes: u64::try_from(row.get::<_, i64>(7)?).unwrap_or(0),
         preparation: duration(row.get(10)?),
         scanning: duration(row.get(11)?),

@@ -151,7 +151,7 @@ impl XmlExport {
                 Ok(ScanStatus::Running) => Some("still running: what is known so far"),
                 _ => Some("not every host has a result"),
             },
-            service: services::name,
+            service: services::usual,
             zone: TimeZone::system(),
             verbose: 1,
             open_only: false,

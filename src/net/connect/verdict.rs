@@ -12,7 +12,7 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr, SocketAddrV6},
-    os::fd::AsRawFd,
+    os::fd::{AsRawFd, RawFd},
     time::Duration,
 };
 
@@ -96,11 +96,11 @@ pub(super) fn verdict(socket: &Socket, peer: SocketAddr) -> Option<Outcome> {
     })
 }
 
-/// Judges silence after this long.
+/// Judges silence of a peer after this long.
 ///
 /// A link-local address that no device has is silent to the socket: the kernel's own ICMP error about it reaches none,
 /// unlike the error about any other address. The neighbour table is read instead.
-pub(super) fn silence(peer: SocketAddr, waited: Duration) -> Outcome {
+pub(in crate::net) fn silence(peer: SocketAddr, waited: Duration) -> Outcome {
     let SocketAddr::V6(peer) = peer else { return Outcome::Silent };
     if !peer.ip().is_unicast_link_local() || waited < WORTH_A_LOOK {
         return Outcome::Silent;
@@ -132,11 +132,29 @@ fn accepted(socket: &Socket, peer: SocketAddr) -> Outcome {
     Outcome::Accepted
 }
 
-/// Reads the first ICMP message in the socket's error queue, if there is one.
+/// An ICMP message about a socket.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::net) struct IcmpError {
+    pub(in crate::net) origin: u8,
+    pub(in crate::net) kind: u8,
+    pub(in crate::net) code: u8,
+    /// Which host sent it.
+    pub(in crate::net) offender: Option<IpAddr>,
+    /// Whether this machine generated it.
+    pub(in crate::net) own: bool,
+}
+
+/// Interprets the first ICMP message in the socket's error queue, if there is one.
 fn icmp(socket: &Socket, peer: SocketAddr) -> Option<Outcome> {
+    let error = icmp_error(socket.as_raw_fd(), peer)?;
+    Some(meaning(error.origin, error.kind, error.code, error.own))
+}
+
+/// Reads the first ICMP message in the error queue of a socket that `IP_RECVERR` was set for, if there is one.
+pub(in crate::net) fn icmp_error(socket: RawFd, peer: SocketAddr) -> Option<IcmpError> {
     let mut space = cmsg_space!(sock_extended_err, sockaddr_in6);
     let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
-    let message = recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut [], Some(&mut space), flags).ok()?;
+    let message = recvmsg::<SockaddrStorage>(socket, &mut [], Some(&mut space), flags).ok()?;
     let (error, offender) = message.cmsgs().ok()?.find_map(|message| match message {
         ControlMessageOwned::Ipv4RecvErr(error, offender) => {
             Some((error, offender.map(|ip| IpAddr::V4(SockaddrIn::from(ip).ip()))))
@@ -147,7 +165,8 @@ fn icmp(socket: &Socket, peer: SocketAddr) -> Option<Outcome> {
         _ => None,
     })?;
     let own = offender.is_none() || offender == own_address(peer);
-    Some(meaning(error.ee_origin, error.ee_type, error.ee_code, own))
+    let (origin, kind, code) = (error.ee_origin, error.ee_type, error.ee_code);
+    Some(IcmpError { origin, kind, code, offender, own })
 }
 
 /// Returns the source address for this peer. The failed socket no longer has it; a datagram socket finds it out

@@ -12,9 +12,9 @@ pub(super) fn identified<'a>(
     host.identified.get(&port).filter(|_| protocol == Protocol::Tcp)
 }
 
-/// The usual service on the port; the list is one of TCP ports.
+/// The usual service on the port.
 pub(super) fn usual(run: &ReportInfo<'_>, protocol: Protocol, port: u16) -> Option<&'static str> {
-    (run.service)(port).filter(|_| protocol == Protocol::Tcp)
+    (run.service)(protocol, port)
 }
 
 /// The service as people read it: as it was identified, else what is usual. `ssl/` before what is spoken inside TLS.

@@ -14,8 +14,9 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_772_359_200 + seconds).unwrap()
 }
 
-fn service(port: u16) -> Option<&'static str> {
+fn service(protocol: Protocol, port: u16) -> Option<&'static str> {
     match port {
+        _ if protocol != Protocol::Tcp => None,
         22 => Some("ssh"),
         80 => Some("http"),
         _ => None,
@@ -219,7 +220,7 @@ proptest! {
         let findings: Vec<PortFinding> = states
             .into_iter()
             .filter(|&(_, state)| state != PortState::Closed)
-            .map(|(port, state)| found(port, state, crate::nmap::ports::reason("", state), 0))
+            .map(|(port, state)| found(port, state, state.usual_reason(Protocol::Tcp), 0))
             .collect();
         let report = up("192.0.2.5", "1-2000", &findings);
         let mut partial = report.clone();

@@ -32,17 +32,81 @@ impl Server {
         port: u16,
         arguments: impl FnOnce(&Path) -> Vec<String> + Send,
     ) -> Self {
+        let server = Self::spawn(node, program, arguments);
+        let address = node.address();
+        eventually(READY, &format!("{program} listens"), || {
+            node.within(|| TcpStream::connect((address, port)).ok())
+        });
+        server
+    }
+
+    /// The same for a server that listens at this port by UDP.
+    pub fn start_udp(
+        node: &Node,
+        program: &str,
+        port: u16,
+        arguments: impl FnOnce(&Path) -> Vec<String> + Send,
+    ) -> Self {
+        let server = Self::spawn(node, program, arguments);
+        eventually(READY, &format!("{program} listens"), || {
+            let sockets = node.within(|| fs::read_to_string("/proc/thread-self/net/udp"));
+            sockets.expect("it is readable").contains(&format!(":{port:04X} ")).then_some(())
+        });
+        server
+    }
+
+    fn spawn(node: &Node, program: &str, arguments: impl FnOnce(&Path) -> Vec<String> + Send) -> Self {
         let home = TempDir::new().expect("a temporary directory");
         let child = node.within(|| {
             let arguments = arguments(home.path());
             let child = tool(program).args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).spawn();
             Reaped(child.unwrap_or_else(|error| missing(program, &error)))
         });
-        let address = node.address();
-        eventually(READY, &format!("{program} listens"), || {
-            node.within(|| TcpStream::connect((address, port)).ok())
-        });
         Self { _child: child, _home: home }
+    }
+
+    /// dnsmasq: DNS at port 53, and TFTP at port 69, from another port as all of them do.
+    pub fn dnsmasq(node: &Node) -> Self {
+        Self::start(node, "dnsmasq", 53, |home| {
+            let root = format!("--tftp-root={}", home.display());
+            // It stays the user that it is: a user namespace has no other.
+            let fixed = ["--no-daemon", "--conf-file=/dev/null", "--no-resolv", "--no-hosts"];
+            let more = ["--enable-tftp", &root];
+            fixed.into_iter().chain(more).map(str::to_owned).collect()
+        })
+    }
+
+    /// chrony, a server of NTP at port 123 that leaves the machine's clock alone.
+    pub fn chronyd(node: &Node) -> Self {
+        Self::start_udp(node, "chronyd", 123, |home| {
+            let config = home.join("chrony.conf");
+            let pid = home.join("pid");
+            let text =
+                format!("local stratum 10\nallow\ncmdport 0\nbindcmdaddress /\npidfile {}\n", pid.display());
+            fs::write(&config, text).expect("writing its configuration");
+            ["-d", "-x", "-u", "root", "-f"]
+                .map(str::to_owned)
+                .into_iter()
+                .chain([config.display().to_string()])
+                .collect()
+        })
+    }
+
+    /// net-snmp's agent at port 161, which knows this community; none knows its users.
+    pub fn snmpd(node: &Node, community: &str) -> Self {
+        Self::start_udp(node, "snmpd", 161, |home| {
+            let config = home.join("snmpd.conf");
+            let text = format!(
+                "agentaddress udp:161\nrocommunity {community}\n[snmp] persistentDir {}\n",
+                home.display()
+            );
+            fs::write(&config, text).expect("writing its configuration");
+            ["-f", "-C", "-LS", "0-4", "d", "-c"]
+                .map(str::to_owned)
+                .into_iter()
+                .chain([config.display().to_string()])
+                .collect()
+        })
     }
 
     /// OpenSSH's server at port 22. Returns the fingerprint of its host key, too.
