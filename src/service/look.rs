@@ -207,6 +207,8 @@ impl Looker {
             match self.watch.reach(address, None) {
                 Reach::Open(passage) => return Ok(passage),
                 Reach::Closed => sleep(WAY).await,
+                // Its own route may be what has just gone, before the watch has seen why.
+                Reach::NoRoute if self.watch.is_interrupted(address) => sleep(WAY).await,
                 Reach::NoRoute => return Err(SkipReason::NoRoute),
             }
         }
