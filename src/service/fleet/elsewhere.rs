@@ -101,7 +101,7 @@ impl Elsewhere {
         self.0.get(&mac).into_iter().flatten()
     }
 
-    /// The same without this site; at most [`ELSEWHERE_MAX`].
+    /// The same without this site; at most ten.
     pub fn but(&self, mac: Mac, site: &SiteName) -> impl Iterator<Item = &SitePresence> {
         self.sites_of(mac).filter(move |known| known.site != *site).take(ELSEWHERE_MAX)
     }
