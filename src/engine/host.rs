@@ -4,10 +4,7 @@
 mod replies;
 mod waiting;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use crate::model::{Address, Moment};
 
@@ -18,7 +15,7 @@ use super::{
     faults::Faults,
     job::{Event, JobId, Link, Progress},
     pacer::Pacer,
-    probe::{Probe, ProbeId},
+    probe::{ByProbe, Probe, ProbeId},
     quota::{QuotaLevel, SilentShare},
     responsiveness::{CanaryNeeds, Responsiveness},
     rtt::{ENOUGH, Rtt},
@@ -86,7 +83,10 @@ pub(super) struct ActiveHost {
     runs: Vec<RunningJob>,
     /// The index of the job that is next.
     turn: usize,
-    flights: BTreeMap<ProbeId, ProbeInFlight>,
+    /// When the jobs that are over were last ended, unless something has come back since: of many probes that leave at
+    /// one moment, only the first needs to look.
+    looked_over: Option<Moment>,
+    flights: ByProbe<ProbeInFlight>,
     /// Probes that hold a window slot, by the moment at which they lose it.
     slots: BTreeSet<(Moment, ProbeId)>,
     rtt: Rtt,
@@ -110,7 +110,8 @@ impl ActiveHost {
             address,
             runs: Vec::new(),
             turn: 0,
-            flights: BTreeMap::new(),
+            looked_over: None,
+            flights: ByProbe::default(),
             slots: BTreeSet::new(),
             rtt: Rtt::default(),
             window: Window::new(0, 0),
@@ -149,6 +150,7 @@ impl ActiveHost {
             self.syns = SynPath::default();
         }
         self.runs.push(run);
+        self.looked_over = None;
     }
 
     pub(super) fn forget_round_trips(&mut self) {
@@ -157,6 +159,7 @@ impl ActiveHost {
 
     pub(super) fn cancel(&mut self, job: JobId) {
         self.runs.iter_mut().filter(|run| run.id() == job).for_each(RunningJob::cancel);
+        self.looked_over = None;
     }
 
     pub(super) fn progress(&self, job: JobId) -> Option<Progress> {
@@ -178,7 +181,9 @@ impl ActiveHost {
         while self.slots.first().is_some_and(|&(timeout, _)| timeout <= now) {
             self.slots.pop_first();
         }
-        self.end_over(now, events);
+        if self.looked_over.replace(now) != Some(now) {
+            self.end_over(now, events);
+        }
         if self.backoff.relax(now) {
             self.apply_backoff(now);
         }

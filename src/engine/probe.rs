@@ -1,6 +1,8 @@
 //! One probe and its outcome: the interface between the engine and the prober, which owns the sockets.
 
-use std::{task::Waker, time::Duration};
+use std::{collections::HashMap, task::Waker, time::Duration};
+
+use foldhash::fast::FixedState;
 
 use crate::model::{Address, Moment, Reason};
 
@@ -9,6 +11,9 @@ use super::job::Link;
 /// Identifies a probe until its reply is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProbeId(pub u64);
+
+/// What is kept for each probe in flight. The ids are the engine's own, so the hash need not withstand chosen ones.
+pub(super) type ByProbe<T> = HashMap<ProbeId, T, FixedState>;
 
 /// One connect to make now, or one SYN to send.
 #[derive(Clone, Debug)]
@@ -135,8 +140,8 @@ impl LocalError {
 
 /// Makes the probes that the engine asks for. Its driver's thread sleeps in it, so that one wake-up serves all.
 pub trait Prober: Send {
-    /// Starts these probes. Never blocks for long; each probe gets exactly one reply.
-    fn launch(&mut self, batch: Vec<Probe>);
+    /// Starts these probes and leaves the list empty. Never blocks for long; each probe gets exactly one reply.
+    fn launch(&mut self, batch: &mut Vec<Probe>);
 
     /// Waits until this moment (`None`: without limit), until replies cannot wait any longer, or until it is woken.
     /// Appends all replies since the last call, those included that may wait; there may be none.

@@ -10,7 +10,7 @@ use crate::model::{Address, Moment};
 use super::{
     host::ActiveHost,
     job::{Event, HostJob, JobId, Progress},
-    probe::{LocalError, Outcome, Probe, ProbeId, Reply},
+    probe::{ByProbe, LocalError, Outcome, Probe, ProbeId, Reply},
     quota::{Quota, QuotaLevel},
     running_job::RunningJob,
     start_deadline::StartDeadline,
@@ -71,7 +71,7 @@ pub struct Engine {
     hosts: BTreeMap<HostId, QueuedHost>,
     by_address: HashMap<Address, HostId>,
     jobs: HashMap<JobId, HostId>,
-    flights: HashMap<ProbeId, LaunchedProbe>,
+    flights: ByProbe<LaunchedProbe>,
     /// Hosts that may have a probe to send, in turn.
     ready: VecDeque<HostId>,
     /// Hosts with a next probe that waits for a free socket; they come first once one is free.
@@ -98,7 +98,7 @@ impl Engine {
             hosts: BTreeMap::new(),
             by_address: HashMap::new(),
             jobs: HashMap::new(),
-            flights: HashMap::new(),
+            flights: ByProbe::default(),
             ready: VecDeque::new(),
             blocked_on_sockets: VecDeque::new(),
             blocked_on_quota: VecDeque::new(),

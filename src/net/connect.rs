@@ -133,15 +133,16 @@ impl ConnectProber {
 }
 
 impl Prober for ConnectProber {
-    fn launch(&mut self, batch: Vec<Probe>) {
+    fn launch(&mut self, batch: &mut Vec<Probe>) {
         if batch.iter().all(|probe| !probe.reply_within.is_zero()) {
             if batch.len() <= FEW {
-                return self.sockets.connect_all(&batch);
+                self.sockets.connect_all(batch);
+                return batch.clear();
             }
             // The first thread first, so that as few threads as possible wake up for the probes of a tick.
             self.next = 0;
         }
-        let mut probes = batch.into_iter();
+        let mut probes = batch.drain(..);
         loop {
             let portion: Vec<Probe> = probes.by_ref().take(PORTION).collect();
             if portion.is_empty() {

@@ -23,9 +23,9 @@ pub(super) fn probe(id: u64, address: &str, port: u16, give_up: Duration) -> Pro
 }
 
 /// The replies to these probes, by id; fails unless each has exactly one.
-pub(super) fn replies(prober: &mut impl Prober, batch: Vec<Probe>) -> BTreeMap<u64, Reply> {
+pub(super) fn replies(prober: &mut impl Prober, mut batch: Vec<Probe>) -> BTreeMap<u64, Reply> {
     let expected = batch.len();
-    prober.launch(batch);
+    prober.launch(&mut batch);
     let mut replies = BTreeMap::new();
     while replies.len() < expected {
         let mut arrived = Vec::new();

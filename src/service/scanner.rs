@@ -272,7 +272,7 @@ impl<P: Prober> Driver<P> {
             let wake = self.engine.poll(now, &mut self.probes, &mut self.events);
             // Probes first: each has its time to leave, and a report can wait.
             if !self.probes.is_empty() {
-                self.prober.launch(mem::take(&mut self.probes));
+                self.prober.launch(&mut self.probes);
             }
             self.forward_events();
             due = self.refresh(now, wake);

@@ -278,7 +278,9 @@ impl DeafProber {
 }
 
 impl Prober for DeafProber {
-    fn launch(&mut self, _: Vec<Probe>) {}
+    fn launch(&mut self, probes: &mut Vec<Probe>) {
+        probes.clear();
+    }
 
     fn wait(&mut self, _: Option<Moment>, _: &mut Vec<Reply>) {
         // It does not wait for that moment: no answer to a request depends on the driver.

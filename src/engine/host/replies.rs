@@ -22,6 +22,7 @@ impl ActiveHost {
     /// Takes the outcome of a probe. Ends jobs that it decides.
     pub(in crate::engine) fn reply(&mut self, reply: &Reply, events: &mut Vec<Event>) {
         let Some(flight) = self.flights.remove(&reply.id) else { return };
+        self.looked_over = None;
         if let Some(start_by) = flight.start_by {
             let left = Some(reply.left_by).filter(|_| reply.outcome != Outcome::NotStarted);
             self.pacer.left(start_by, left);

@@ -85,7 +85,7 @@ fn replies_that_may_wait_end_no_wait_before_their_time() {
     for count in [1, FEW, MANY] {
         let clock = SystemClock::start();
         let mut prober = ConnectProber::start(NonZeroUsize::MIN, clock).unwrap();
-        prober.launch(patient_probes(count, closed, within));
+        prober.launch(&mut patient_probes(count, closed, within));
         let mut replies = Vec::new();
         prober.wait(None, &mut replies);
         let ended = replies.iter().map(|reply| reply.ended).min().unwrap();
@@ -99,7 +99,7 @@ fn a_wait_that_ends_brings_replies_that_may_wait() {
     for count in [1, FEW, MANY] {
         let clock = SystemClock::start();
         let mut prober = ConnectProber::start(NonZeroUsize::MIN, clock).unwrap();
-        prober.launch(patient_probes(count, closed, SECOND * 3600));
+        prober.launch(&mut patient_probes(count, closed, SECOND * 3600));
         let mut replies = Vec::new();
         let all_arrive = (0..3000).any(|_| {
             prober.wait(Some(clock.now() + SECOND / 100), &mut replies);
@@ -238,7 +238,7 @@ fn answers_every_probe_of_a_large_batch_once() {
 fn dropping_the_prober_closes_its_sockets() {
     let (_full, port) = silent_port();
     let mut prober = prober(1);
-    prober.launch(vec![probe(0, "127.0.0.1", port, SECOND * 3600)]);
+    prober.launch(&mut vec![probe(0, "127.0.0.1", port, SECOND * 3600)]);
     drop(prober); // Joins its threads, which do not wait for the probe's hour.
 }
 

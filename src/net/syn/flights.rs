@@ -2,10 +2,10 @@
 
 use std::{
     collections::{BTreeSet, HashMap, hash_map::Entry},
-    hash::{BuildHasherDefault, Hasher},
     time::Duration,
 };
 
+use foldhash::fast::FixedState;
 use slab::Slab;
 
 use super::packet::{Tuple, WAYS};
@@ -30,42 +30,9 @@ pub(super) struct SynInFlight {
 #[derive(Debug, Default)]
 pub(super) struct SynFlights {
     flights: Slab<(Tuple, SynInFlight)>,
-    by_tuple: HashMap<Tuple, usize, BuildHasherDefault<TupleHasher>>,
+    /// Only our own probes are added, so the hash need not withstand chosen tuples.
+    by_tuple: HashMap<Tuple, usize, FixedState>,
     deadlines: BTreeSet<(Moment, usize)>,
-}
-
-/// Spreads the tuples of our own probes. Others cannot add any, so it need not withstand chosen ones as the standard
-/// hasher does, which takes as long as the rest of a look-up.
-#[derive(Debug, Default)]
-struct TupleHasher(u64);
-
-/// 2^64 divided by the golden ratio (Knuth, The Art of Computer Programming, 6.4).
-const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
-
-impl Hasher for TupleHasher {
-    fn finish(&self) -> u64 {
-        self.0 ^ (self.0 >> 32)
-    }
-
-    fn write(&mut self, octets: &[u8]) {
-        octets.iter().for_each(|octet| self.write_u64((*octet).into()));
-    }
-
-    fn write_u8(&mut self, number: u8) {
-        self.write_u64(number.into());
-    }
-
-    fn write_u16(&mut self, number: u16) {
-        self.write_u64(number.into());
-    }
-
-    fn write_u32(&mut self, number: u32) {
-        self.write_u64(number.into());
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = (self.0.rotate_left(5) ^ number).wrapping_mul(SPREAD);
-    }
 }
 
 impl SynFlights {

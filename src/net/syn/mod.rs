@@ -48,7 +48,14 @@ const OPEN_AGAIN: Duration = Duration::from_secs(30);
 /// # Errors
 /// As [`SynProber`] would meet them: `PermissionDenied` without `CAP_NET_RAW`.
 pub fn check_syn_probing() -> io::Result<()> {
-    SynSockets::open().map(drop)
+    SynSockets::open().map(close)
+}
+
+/// Closes the sockets on a thread of its own. The kernel lets go of a packet socket only after a grace period of RCU, 10
+/// to 30 ms, in which no probe could leave.
+fn close(sockets: SynSockets) {
+    // Without a thread it is dropped here, where that takes its time.
+    _ = std::thread::Builder::new().name("closing".to_owned()).spawn(move || drop(sockets));
 }
 
 /// Probes with SYNs, and with connects whatever is not to be or cannot be probed so. The driver's thread sends and
@@ -66,6 +73,8 @@ pub struct SynProber {
     batch: SynBatch,
     /// The keys of the batch's flights.
     leaving: Vec<usize>,
+    /// The time of what is being added to the batch: the clock is read once for each batch, not for each SYN.
+    now: Moment,
     /// Whether there may be answers that were not read.
     unread: bool,
     /// Since when no SYN is in flight.
@@ -96,6 +105,7 @@ impl SynProber {
             flights: SynFlights::default(),
             batch: SynBatch::default(),
             leaving: Vec::with_capacity(BATCH),
+            now: Moment::ZERO,
             unread: false,
             idle_since: Moment::ZERO,
             dropped_until: Moment::ZERO,
@@ -168,6 +178,7 @@ impl SynProber {
         {
             let sent = sockets.send(&self.batch, from);
             let left_by = self.clock.now();
+            self.now = left_by;
             match sent {
                 Ok(count) => {
                     let left = self.leaving.get(from..from + count).unwrap_or_default();
@@ -192,7 +203,12 @@ impl SynProber {
     /// Reads some answers.
     fn receive(&mut self) {
         let Some(sockets) = self.sockets.take() else { return };
-        self.unread = match sockets.receive(|answer| self.take(&answer, &sockets)) {
+        let mut arrived = None;
+        let take = |answer: Answer| {
+            let by = *arrived.get_or_insert_with(|| self.clock.now());
+            self.take(&answer, &sockets, by);
+        };
+        self.unread = match sockets.receive(take) {
             Ok(more) => more,
             Err(error) => {
                 self.note_dropped();
@@ -203,7 +219,7 @@ impl SynProber {
         self.sockets = Some(sockets);
     }
 
-    fn take(&mut self, answer: &Answer, sockets: &SynSockets) {
+    fn take(&mut self, answer: &Answer, sockets: &SynSockets, by: Moment) {
         let Some(flight) = self.flights.end(&answer.tuple) else {
             // The device sends its SYN-ACK again, so the kernel's RST did not reach it; or it comes late, and the
             // kernel's does.
@@ -212,7 +228,7 @@ impl SynProber {
             }
             return;
         };
-        self.end(flight, answer.outcome);
+        self.end(flight, answer.outcome, by);
     }
 
     /// Expires SYNs at their deadline, after a last look: an answer that has arrived counts, however late the look.
@@ -227,12 +243,11 @@ impl SynProber {
         if self.sockets.as_ref().is_none_or(|sockets| sockets.dropped().map_or(true, |dropped| dropped > 0)) {
             self.note_dropped();
         }
+        let ended = self.clock.now();
         while let Some(flight) = self.flights.expire(now) {
             let is_conclusive = flight.started > self.dropped_until;
-            self.end(
-                flight,
-                if is_conclusive { Outcome::Silent } else { Outcome::Local(LocalError::Memory) },
-            );
+            let outcome = if is_conclusive { Outcome::Silent } else { Outcome::Local(LocalError::Memory) };
+            self.end(flight, outcome, ended);
         }
     }
 
@@ -241,8 +256,7 @@ impl SynProber {
         self.dropped_until = self.clock.now();
     }
 
-    fn end(&mut self, flight: SynInFlight, outcome: Outcome) {
-        let ended = self.clock.now();
+    fn end(&mut self, flight: SynInFlight, outcome: Outcome, ended: Moment) {
         self.idle_since = ended;
         let outcome = self.links.judge(outcome, flight.passage);
         self.connects.tell(flight.id, [flight.started, flight.left_by, ended], outcome, flight.reply_within);
@@ -251,7 +265,7 @@ impl SynProber {
     fn close_idle(&mut self, now: Moment) {
         if self.sockets.is_some() && self.flights.is_empty() && now >= self.idle_since + IDLE_FOR {
             // Closing takes it out of epoll, too.
-            self.sockets = None;
+            self.sockets.take().into_iter().for_each(close);
             self.unread = false;
         }
     }
@@ -266,14 +280,15 @@ impl SynProber {
 }
 
 impl Prober for SynProber {
-    fn launch(&mut self, batch: Vec<Probe>) {
+    fn launch(&mut self, batch: &mut Vec<Probe>) {
         if !batch.iter().any(|probe| probe.by_syn) || !self.open() {
             return self.connects.launch(batch);
         }
         let mut connects = Vec::new();
+        self.now = self.clock.now();
         // Most batches go to one host or a few, and within a batch its route does not change.
         let mut last: Option<(Address, SynRoute)> = None;
-        for probe in batch {
+        for probe in batch.drain(..) {
             if !probe.by_syn {
                 connects.push(probe);
                 continue;
@@ -297,7 +312,7 @@ impl Prober for SynProber {
         }
         self.flush();
         if !connects.is_empty() {
-            self.connects.launch(connects);
+            self.connects.launch(&mut connects);
         }
     }
 
@@ -331,7 +346,7 @@ impl SynProber {
 
     /// Adds a SYN to the batch, which is sent when it is full.
     fn start(&mut self, probe: &Probe, own: Ipv4Addr, peer: Ipv4Addr, passage: Passage) {
-        let now = self.clock.now();
+        let now = self.now;
         if now > probe.start_by {
             return self.refuse(probe, Outcome::NotStarted);
         }

@@ -146,7 +146,7 @@ async fn a_stopped_scanner_has_no_report() {
 struct Stuck(ConnectProber);
 
 impl Prober for Stuck {
-    fn launch(&mut self, batch: Vec<Probe>) {
+    fn launch(&mut self, batch: &mut Vec<Probe>) {
         self.0.launch(batch);
         thread::sleep(Duration::from_millis(40));
     }
