@@ -9,7 +9,7 @@ use serde_json::Value;
 use testkit::Ports;
 
 use crate::{
-    harness::{Finished, LONG, Portscan, Running, scanner},
+    harness::{Finished, LONG, Portscan, Running, eventually, scanner, server::Server},
     lab::{Node, PORT, Switch},
 };
 
@@ -178,4 +178,74 @@ fn without_privileges_an_echo_request_makes_the_kernel_resolve_the_mac_by_ipv6()
         }
     }
     assert_eq!(lan.segments(), 0);
+}
+
+/// A machine with this number on the LAN of `switch`, that listens at these ports by IPv6.
+fn machine(switch: &Switch, number: u8, ports: &[u16]) -> (Node, Vec<TcpListener>) {
+    let node = switch.plug(&format!("10.79.0.{number}/24"));
+    node.ip(&["link", "set", PORT, "down"]);
+    node.ip(&["link", "set", PORT, "address", &mac_of(number), "up"]);
+    let listen = |port: &u16| TcpListener::bind((Ipv6Addr::UNSPECIFIED, *port)).unwrap();
+    let listeners = node.within(|| ports.iter().map(listen).collect());
+    (node, listeners)
+}
+
+fn mac_of(number: u8) -> String {
+    format!("02:00:00:00:00:{number:02X}")
+}
+
+/// Leaves echo requests to groups unanswered, as many gadgets do.
+fn ignore_groups(node: &Node) {
+    node.within(|| fs::write("/proc/sys/net/ipv6/icmp/echo_ignore_multicast", "1").unwrap());
+}
+
+#[test]
+fn discovery_finds_devices_by_ipv6_in_three_ways_and_scans_them_as_their_macs() {
+    let switch = Switch::enter("10.79.0.254/24");
+    let (here, _) = machine(&switch, 2, &[]);
+    let (router, _) = machine(&switch, 1, &[]);
+    let _advertised = Server::radvd(&router, "2001:db8:79::/64");
+    let (both, _at_both) = machine(&switch, 5, &[80]);
+    let _by_ipv4 = both.within(|| TcpListener::bind(("10.79.0.5", 22)).unwrap());
+    let (only, _at_only) = machine(&switch, 6, &[443]);
+    only.ip(&["-4", "addr", "flush", "dev", PORT]);
+    // Its address is made of its MAC, which ARP finds.
+    let (shy, _at_shy) = machine(&switch, 7, &[8080]);
+    ignore_groups(&shy);
+    // Nothing tells its address but the kernel's table.
+    let (odd, _at_odd) = machine(&switch, 8, &[8081]);
+    ignore_groups(&odd);
+    odd.ip(&["-6", "addr", "flush", "dev", PORT, "scope", "link"]);
+    odd.ip(&["-6", "addr", "add", "fe80::abc/64", "dev", PORT, "nodad"]);
+    here.ip(&["neigh", "add", "fe80::abc", "lladdr", "02:00:00:00:00:08", "dev", PORT, "nud", "stale"]);
+    eventually(LONG, "the network is advertised", || {
+        let addresses = both.within(|| fs::read_to_string("/proc/thread-self/net/if_inet6").unwrap());
+        addresses.contains("20010db80079").then_some(())
+    });
+    let ports = "22,80,443,8080,8081";
+    let config = format!("[feed]\ndiscover = [\"{PORT}\"]\nipv6 = true\n{}", scanner("lan", "1d", ports));
+    let running =
+        here.within(|| Portscan::on(&here, "10.79.0.2", &config).start()).reached_at(here.address());
+    let expected = [(5, "22,80"), (6, "443"), (7, "8080"), (8, "8081")];
+    for (number, ports) in expected {
+        let ports = ports.parse::<Ports>().unwrap();
+        eventually(LONG, &format!("device {number} has ports {ports}"), || {
+            (running.open_ports(&mac_of(number)) == Some(ports.clone())).then_some(())
+        });
+    }
+    let hosts = running.get("/v1/hosts").json();
+    // The machine that carries the network has a row, too, and a MAC that changes.
+    let others = hosts.as_array().unwrap().iter().filter(|host| host["address"] != "10.79.0.254");
+    let mut macs: Vec<&str> = others.map(|host| host["mac"].as_str().unwrap()).collect();
+    macs.sort_unstable();
+    assert_eq!(macs, [1, 2, 5, 6, 7, 8].map(mac_of), "one row for each: {hosts}");
+    let host = |number| hosts.as_array().unwrap().iter().find(|host| host["mac"] == mac_of(number)).unwrap();
+    assert_eq!(
+        (&host(5)["address"], &host(6)["address"]),
+        (&"10.79.0.5".into(), &"fe80::ff:fe00:6%eth0".into())
+    );
+    assert_eq!(host(8)["address"], "10.79.0.8");
+    let asked = running.get("/v1/hosts/02:00:00:00:00:05").json().to_string();
+    assert!(asked.contains("fe80::ff:fe00:5%eth0") && !asked.contains("\"2001:db8"), "{asked}");
+    running.stop();
 }

@@ -83,10 +83,16 @@ fn feed(section: &mut Section<'_, '_>) -> FeedConfig {
     if let Some(conflict) = parse::discover_conflict(&discover) {
         section.fault_of("discover", conflict);
     }
+    let has_ipv6 = section.flag("ipv6").unwrap_or_default();
+    if has_ipv6 && discover.is_empty() {
+        section
+            .fault_of("ipv6", "finds addresses on the interfaces of `discover`, which names none; name one");
+    }
     section.tables("hosts", |section| host(section, &mut hosts));
     FeedConfig {
         urls: if silent { FeedConfig::default().urls } else { urls.unwrap_or_default() },
         discover,
+        has_ipv6,
         grace: section.one("grace", parse::duration).unwrap_or(FeedConfig::default().grace),
         hosts,
         max_devices: section

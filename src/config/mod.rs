@@ -145,6 +145,8 @@ pub struct FeedConfig {
     pub urls: Vec<FeedUrl>,
     /// Where the appliance discovers devices itself; no part twice.
     pub discover: Vec<Discover>,
+    /// Whether discovery finds link-local IPv6 addresses, too, which are then scanned like others; default false.
+    pub has_ipv6: bool,
     /// How long a device that discovery no longer finds is still listed; default 15 min.
     pub grace: Duration,
     /// Devices named by hand; no address twice.
@@ -384,6 +386,7 @@ impl Default for FeedConfig {
         Self {
             urls: vec![FeedUrl::from(DEFAULT_FEED.to_owned())],
             discover: vec![],
+            has_ipv6: false,
             grace: GRACE,
             hosts: vec![],
             max_devices: 1024,

@@ -50,7 +50,7 @@ impl fmt::Display for Config {
         }
         writeln!(f, "keep = {}", duration(self.keep))?;
         writeln!(f, "\n[feed]\nurl = {}", list(&self.feed.urls))?;
-        writeln!(f, "discover = {}", list(&self.feed.discover))?;
+        writeln!(f, "discover = {}\nipv6 = {}", list(&self.feed.discover), self.feed.has_ipv6)?;
         writeln!(f, "grace = {}", duration(self.feed.grace))?;
         writeln!(f, "max_devices = {}\nmax_newcomers = {}", self.feed.max_devices, self.feed.max_newcomers)?;
         writeln!(f, "allow = {}", list(&self.feed.allow))?;

@@ -149,6 +149,7 @@ mod tests {
             index: 7,
             mac: OWN,
             nets: vec!["10.0.0.1/24".parse().unwrap(), "192.168.1.5/24".parse().unwrap()],
+            link_local: None,
             link: link.unwrap(),
         }
     }

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::{self, BufRead, BufReader, Read},
-    net::Ipv4Addr,
+    net::{Ipv4Addr, Ipv6Addr},
 };
 
 use ipnet::{IpNet, Ipv4Net};
@@ -23,6 +23,8 @@ pub struct Lan {
     pub mac: Mac,
     /// Our own addresses there, each with the subnet it is in; not empty.
     pub nets: Vec<Ipv4Net>,
+    /// Our own link-local IPv6 address there, unless IPv6 is off.
+    pub link_local: Option<Ipv6Addr>,
     /// What a packet socket is bound to.
     pub(super) link: LinkAddr,
 }
@@ -155,11 +157,15 @@ impl Lan {
         if !flags.contains(InterfaceFlags::IFF_RUNNING) {
             return Err(LanError::NoCarrier(name));
         }
+        let link_local = nets.iter().find_map(|net| match net {
+            IpNet::V6(net) if net.addr().is_unicast_link_local() => Some(net.addr()),
+            _ => None,
+        });
         let nets = ipv4_nets(&nets);
         if nets.is_empty() {
             return Err(LanError::NoAddress(name));
         }
-        Ok(Self { interface: name, index, mac, nets, link })
+        Ok(Self { interface: name, index, mac, nets, link_local, link })
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! [`ConnectProber`] makes the connects that the engine requests, [`SynProber`] sends SYNs in their place where it may,
 //! [`ArpSocket`] and, without privileges, [`Nudge`] find the devices of a [`Lan`], [`solicit`] asks for the MAC at one
-//! address before any port is probed there, [`mdns`] resolves and announces names in `.local`. [`mdns_name`] asks one
+//! address before any port is probed there, [`link_locals`] finds the neighbours by IPv6, [`mdns`] resolves and announces names in `.local`. [`mdns_name`] asks one
 //! neighbour for its name, [`announced`] for its services, and [`search`] asks the devices of a network where they
 //! describe themselves. A [`UdpQuestion`] is one datagram to one UDP port, and what comes of it. The other modules read
 //! this machine's state without sending anything: its limits, its interfaces, its neighbours, its name server's answers.
@@ -18,6 +18,7 @@ mod hosts;
 mod interfaces;
 mod lan;
 mod limits;
+mod link_locals;
 mod links;
 mod lookup;
 pub mod mdns;
@@ -48,6 +49,7 @@ pub use dns_sd::{Announced, AnnouncedService, TxtPairs, announced};
 pub use holders::{PortHolder, PortKind, port_holders};
 pub use lan::{Lan, LanCandidate, LanError};
 pub use limits::{Conntrack, SystemLimits};
+pub use link_locals::{LinkLocalError, link_locals};
 pub use links::Links;
 pub use lookup::SystemResolver;
 pub use memory::memory;

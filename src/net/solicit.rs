@@ -9,7 +9,7 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     time::Duration,
 };
 
@@ -17,7 +17,10 @@ use nix::errno::Errno;
 use tokio::time::timeout;
 
 use super::{
-    ArpSocket, Lan, LanError, Links, NeighbourQuery, echo::Echo, links::NeighbourLink, ndp::NdpSocket,
+    ArpSocket, Lan, LanError, Links, NeighbourQuery,
+    echo::Echo,
+    links::NeighbourLink,
+    ndp::{NdpReply, NdpSocket},
     neighbours::neighbour,
 };
 use crate::{
@@ -59,7 +62,7 @@ pub async fn solicit(links: &Links, address: &Address) -> io::Result<Solicited> 
     let asked = match (address.ip(), way) {
         (IpAddr::V4(ip), Some(way)) => repeat_until_answered(ByArp::open(way, ip)).await?,
         (IpAddr::V6(ip), Some(NeighbourLink { interface, own: IpAddr::V6(own), mac: Some(mac) })) => {
-            repeat_until_answered(NdpSocket::open(interface, own, mac, ip)).await?
+            repeat_until_answered(ByNdp::open(interface, own, mac, ip)).await?
         }
         _ => Solicited::NotAllowed,
     };
@@ -122,13 +125,31 @@ impl Question for ByArp {
     }
 }
 
-impl Question for NdpSocket {
+/// By neighbour solicitation, on one interface.
+struct ByNdp {
+    socket: NdpSocket,
+    asked: Ipv6Addr,
+}
+
+impl ByNdp {
+    fn open(interface: &str, own: Ipv6Addr, mac: Mac, asked: Ipv6Addr) -> io::Result<Self> {
+        Ok(Self { socket: NdpSocket::open(interface, own, mac)?, asked })
+    }
+}
+
+impl Question for ByNdp {
     fn send_query(&mut self) -> io::Result<()> {
-        Self::send_query(self)
+        self.socket.send_query(self.asked)
     }
 
     async fn answer(&mut self) -> io::Result<Mac> {
-        Self::answer(self).await
+        loop {
+            if let NdpReply::Advertised(about, mac) = self.socket.reply().await?
+                && about == self.asked
+            {
+                return Ok(mac);
+            }
+        }
     }
 }
 

@@ -34,7 +34,7 @@ use crate::{
     feed::{self, Feed, Inadmissible},
     model::{Device, HostAddressError},
     net::Links,
-    service::discovery::{self, Made},
+    service::discovery::{self, Made, Wanted},
     store::Store,
 };
 
@@ -173,11 +173,14 @@ impl<L: Fn() -> io::Result<Links>> Keeper<L> {
             SourceId::Url(url) => Some(self.pollers.spawn(poll(url.clone(), self.client.clone(), reports))),
             SourceId::Discover(discover) => {
                 let (clock, config) = (Arc::clone(&self.clock), self.config.clone());
-                let grace = move || config.borrow().feed.grace;
+                let wanted = move || {
+                    let feed = &config.borrow().feed;
+                    Wanted { grace: feed.grace, has_ipv6: feed.has_ipv6 }
+                };
                 let source = source.clone();
                 let report = move |word| swept(source.clone(), word);
                 let sweeping =
-                    discovery::keep(discover.clone(), self.arp_grant, clock, grace, reports, report);
+                    discovery::keep(discover.clone(), self.arp_grant, clock, wanted, reports, report);
                 Some(self.pollers.spawn(sweeping))
             }
         }

@@ -15,12 +15,12 @@ use crate::{
 
 /// A device must be missed by this many sweeps in a row before it counts as gone, whatever the grace: one sweep may be
 /// lost to a busy machine.
-const LEAST_MISSED: u32 = 3;
+pub(super) const LEAST_MISSED: u32 = 3;
 
 /// A station that answers at more addresses than this answers for other hosts: a router with proxy ARP, or a host of
 /// containers or virtual addresses. Each address is a separate host, and one MAC would mix them up. A station with a
 /// handful of addresses, such as a server with aliases, stays one device.
-const MOST_ADDRESSES: usize = 8;
+pub(super) const MOST_ADDRESSES: usize = 8;
 
 /// A station that answers for others keeps that status until it answers at no more than this many addresses: a sweep
 /// that finds one address less must not merge them into one device and split them again.

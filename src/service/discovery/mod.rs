@@ -3,9 +3,11 @@
 //!
 //! `sweep` plans one round of requests, and `census` keeps track of the devices from one sweep to the next, both
 //! without any I/O; here they meet the interface. Requests go out as ARP where this process may send it, and through
-//! the kernel's own neighbour table otherwise.
+//! the kernel's own neighbour table otherwise. If the owner wants it, `ipv6` keeps track of the devices' link-local IPv6
+//! addresses beside.
 
 mod census;
+mod ipv6;
 mod sweep;
 
 use std::{collections::BTreeSet, io, net::Ipv4Addr, sync::Arc, time::Duration};
@@ -14,6 +16,7 @@ use ipnet::Ipv4Net;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
+use self::ipv6::Ipv6Census;
 pub use self::{
     census::{AllSilent, Census, Swept},
     sweep::{Heard, Sweep, SweepPace},
@@ -23,7 +26,7 @@ use crate::{
     config::Discover,
     feed::Feed,
     model::Moment,
-    net::{ArpSocket, Lan, LanError, NeighbourQuery, Nudge},
+    net::{ArpSocket, Lan, LanError, NeighbourQuery, Nudge, link_locals},
 };
 
 /// The time from the start of one sweep to the start of the next.
@@ -65,6 +68,15 @@ pub enum DiscoveryError {
     },
 }
 
+/// What the owner wants of sweeps.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    /// How long a device that is no longer found stays listed.
+    pub(super) grace: Duration,
+    /// Whether link-local IPv6 addresses are found, too.
+    pub(super) has_ipv6: bool,
+}
+
 /// A complete sweep.
 #[derive(Clone, Debug)]
 pub struct Made {
@@ -79,23 +91,35 @@ pub struct Made {
 }
 
 /// Sweeps at once and then every five minutes, for as long as a receiver exists. A sweep that takes longer than half
-/// of that is followed by a rest as long. The grace is read anew each time.
+/// of that is followed by a rest as long. What the owner wants is read anew each time.
 pub(super) async fn keep<R: Send>(
     discover: Discover,
     arp_grant: &'static str,
     clock: Arc<dyn Clock>,
-    grace: impl Fn() -> Duration + Send,
+    wanted: impl Fn() -> Wanted + Send,
     reports: mpsc::Sender<R>,
     report: impl Fn(Result<(Feed, Made), String>) -> R + Send,
 ) {
     let mut census = Census::default();
+    let mut ipv6 = Ipv6Census::default();
     loop {
         let began = clock.now();
         let made = once(&discover, arp_grant, &*clock, |_, _| ()).await.map_err(|error| error.to_string());
-        let found = made.and_then(|made| {
-            let feed = census.take(&made.swept, grace(), clock.now());
+        let Wanted { grace, has_ipv6 } = wanted();
+        let mut found = made.and_then(|made| {
+            let feed = census.take(&made.swept, grace, clock.now());
             feed.map(|feed| (feed, made)).map_err(|silence| silence.to_string())
         });
+        if let (true, Ok((feed, made))) = (has_ipv6, &mut found) {
+            // It takes longer than the sweep, and a first answer should not wait.
+            let first = ipv6.is_empty().then(|| report(Ok((feed.clone(), made.clone()))));
+            if let Some(first) = first
+                && reports.send(first).await.is_err()
+            {
+                return;
+            }
+            add_ipv6(&mut ipv6, &discover.interface, feed, grace, &*clock).await;
+        }
         let took = clock.now().since(began);
         let pause = if found.is_ok() { EVERY.saturating_sub(took).max(took) } else { RETRY.max(took) };
         if reports.send(report(found)).await.is_err() {
@@ -103,6 +127,29 @@ pub(super) async fn keep<R: Send>(
         }
         tokio::time::sleep(pause).await;
     }
+}
+
+/// Adds the devices' link-local addresses to what a sweep of their interface has found. If nothing can be asked, a
+/// remark says so, and those that were known stay.
+async fn add_ipv6(
+    census: &mut Ipv6Census,
+    interface: &str,
+    feed: &mut Feed,
+    grace: Duration,
+    clock: &dyn Clock,
+) {
+    let asked = match Lan::of(interface) {
+        Ok(lan) => {
+            let macs = feed.devices.iter().filter_map(|device| device.mac).filter(|mac| *mac != lan.mac);
+            link_locals(&lan, macs).await.map_err(|error| error.to_string())
+        }
+        Err(error) => Err(error.to_string()),
+    };
+    match asked {
+        Ok(found) => census.take(&found, grace, clock.now()),
+        Err(remark) => feed.remarks.push(remark),
+    }
+    census.add_to(feed, interface);
 }
 
 /// Sweeps once. `arp_grant` explains to users how to permit ARP requests, where this process may not send them; `show`

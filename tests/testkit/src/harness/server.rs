@@ -12,7 +12,7 @@ use nix::mount::{MsFlags, mount};
 use tempfile::TempDir;
 
 use super::{Reaped, eventually, missing, tool};
-use crate::lab::Node;
+use crate::lab::{Node, PORT};
 
 /// From start to its first connection, on a busy machine.
 const READY: Duration = Duration::from_secs(60);
@@ -106,6 +106,20 @@ impl Server {
                 .into_iter()
                 .chain([config.display().to_string()])
                 .collect()
+        })
+    }
+
+    /// radvd, which advertises this IPv6 network on the machine's port.
+    pub fn radvd(node: &Node, network: &str) -> Self {
+        Self::spawn(node, "radvd", |home| {
+            let [config, pid] = ["radvd.conf", "pid"].map(|name| home.join(name).display().to_string());
+            let text = format!(
+                "interface {PORT} {{\nAdvSendAdvert on;\nMinRtrAdvInterval 3;\nMaxRtrAdvInterval 4;\n\
+                 prefix {network} {{}};\n}};\n"
+            );
+            fs::write(&config, text).expect("writing its configuration");
+            fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1").expect("a router forwards");
+            ["-n", "-m", "stderr", "-C", &config, "-p", &pid].map(str::to_owned).to_vec()
         })
     }
 
