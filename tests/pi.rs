@@ -4,6 +4,7 @@
 mod documents;
 mod image;
 mod owner;
+mod syn;
 
 use std::{collections::BTreeSet, path::Path, process::Command, time::Duration};
 

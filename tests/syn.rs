@@ -61,6 +61,20 @@ fn a_mixed_lan_is_seen_as_it_is() {
     assert!(connects * 3 < syns, "{connects} connects, {syns} SYNs");
 }
 
+/// `make acceptance` makes twenty scans by each method.
+#[test]
+fn every_scan_by_each_method_says_the_same() {
+    let runs = std::env::var("PORTSCAN_TEST_RUNS").map_or(1, |text| text.parse().unwrap());
+    let lab = Lab::enter("forty");
+    let scanned = lab.ports_to_scan(600);
+    for run in 0..runs {
+        for method in ["-sS", "-sT"] {
+            let (document, _) = scan(&lab, &scanned, &[method, "-T4"]);
+            assert_eq!(found(&document, &scanned), lab.truth_among(&scanned), "run {run}, {method}");
+        }
+    }
+}
+
 #[rstest]
 #[case("loss-1", "-T3")]
 #[case("wifi", "-T4")]

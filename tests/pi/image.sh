@@ -85,10 +85,12 @@ chroot "$root" systemctl --quiet mask getty.target apt-daily.timer apt-daily-upg
   e2scrub_all.timer e2scrub_reap.service fstrim.timer
 rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/*
 
-# The kernel modules for the card, the network and the port, each after the modules that it needs.
+# The kernel modules for the card, the network, the port, VLANs and pairs of interfaces, each after the modules that it
+# needs.
 mkdir -p "$work/initrd/dev" "$work/initrd/root"
 cp "$parts/bin/busybox" "$work/initrd"
-modules="virtio_ring virtio virtio_mmio virtio_blk failover net_failover virtio_net virtio_console virtio-rng autofs4"
+modules="virtio_ring virtio virtio_mmio virtio_blk failover net_failover virtio_net virtio_console virtio-rng autofs4 \
+  llc stp garp mrp 8021q veth"
 for module in $modules; do
   find "$parts/lib/modules" -name "$module.ko" -exec cp {} "$work/initrd" \;
 done

@@ -366,4 +366,6 @@ impl SynProber {
 }
 
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;

@@ -244,4 +244,4 @@ fn octets<const N: usize>(packet: &[u8], at: usize) -> Option<[u8; N]> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

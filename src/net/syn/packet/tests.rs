@@ -11,7 +11,7 @@ fn tuple() -> Tuple {
 }
 
 /// The peer's answer to this SYN, with these flags.
-fn answer(sent: &[u8], flags: u8) -> Vec<u8> {
+pub(in crate::net::syn) fn answer(sent: &[u8], flags: u8) -> Vec<u8> {
     let mut packet = sent[..40].to_vec();
     packet[2..4].copy_from_slice(&40_u16.to_be_bytes());
     packet[12..16].copy_from_slice(&sent[16..20]);
