@@ -25,8 +25,12 @@ pub enum Contestant {
     PortscanT4,
     #[value(name = "portscan-T5")]
     PortscanT5,
+    #[value(name = "portscan-sS-T3")]
+    PortscanSynT3,
     #[value(name = "portscan-sS-T4")]
     PortscanSynT4,
+    #[value(name = "portscan-sS-T4-one-core")]
+    PortscanSynT4OneCore,
     #[value(name = "portscan-sS-T5")]
     PortscanSynT5,
     #[value(name = "nmap-sT")]
@@ -92,11 +96,13 @@ impl Contestant {
             Self::PortscanT3
             | Self::PortscanT4
             | Self::PortscanT5
+            | Self::PortscanSynT3
             | Self::PortscanSynT4
             | Self::PortscanSynT5 => {
                 return std::path::absolute(place.portscan).ok().filter(|file| file.is_file());
             }
             Self::Floor | Self::SynFloor => return std::env::current_exe().ok(),
+            Self::PortscanSynT4OneCore => "taskset",
             Self::NmapConnect | Self::NmapSyn | Self::NmapSynT5 => "nmap",
             Self::RustScan => "rustscan",
             Self::Masscan => "masscan",
@@ -111,7 +117,16 @@ impl Contestant {
             Self::PortscanT3 => ("scan -T3 -n --json -p-", list(place)),
             Self::PortscanT4 => ("scan -T4 -n --json -p-", list(place)),
             Self::PortscanT5 => ("scan -T5 -n --json -p-", list(place)),
+            Self::PortscanSynT3 => ("scan -sS -T3 -n --json -p-", list(place)),
             Self::PortscanSynT4 => ("scan -sS -T4 -n --json -p-", list(place)),
+            Self::PortscanSynT4OneCore => {
+                let program = std::path::absolute(place.portscan).expect("it was found before");
+                return ["--cpu-list", "0", &program.display().to_string()]
+                    .map(str::to_owned)
+                    .into_iter()
+                    .chain(Self::PortscanSynT4.arguments(place))
+                    .collect();
+            }
             Self::PortscanSynT5 => ("scan -sS -T5 -n --json -p-", list(place)),
             Self::NmapConnect => ("-sT -T4 -n -Pn -p- -oG -", list(place)),
             Self::NmapSyn => ("-sS -T4 -n -Pn -p- -oG -", list(place)),
@@ -139,7 +154,9 @@ impl Contestant {
             Self::PortscanT3
             | Self::PortscanT4
             | Self::PortscanT5
+            | Self::PortscanSynT3
             | Self::PortscanSynT4
+            | Self::PortscanSynT4OneCore
             | Self::PortscanSynT5 => {
                 outputs::portscan(&serde_json::from_str(printed).expect("a JSON document"))
             }

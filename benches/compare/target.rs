@@ -2,7 +2,6 @@
 //! run.
 
 use std::{
-    collections::BTreeMap,
     fmt,
     net::Ipv4Addr,
     path::Path,
@@ -38,6 +37,8 @@ pub enum Target {
     Gadget45,
     /// 60 devices of all these kinds
     Mixed,
+    /// 254 near hosts, at all of which a Linux kernel refuses at once; 8 open on each
+    Subnet,
 }
 
 /// The result of one run.
@@ -95,12 +96,20 @@ impl Target {
                 C::Masscan,
             ],
             Self::Mixed => &[C::PortscanT4, C::PortscanT3, C::NmapConnect],
+            Self::Subnet => &[
+                C::PortscanT4,
+                C::PortscanT3,
+                C::PortscanSynT4,
+                C::PortscanSynT3,
+                C::PortscanSynT4OneCore,
+                C::NmapSyn,
+            ],
         }
     }
 
     /// Seconds until a contestant is stopped.
     pub fn patience(self) -> u64 {
-        if self == Self::Mixed { 1800 } else { 600 }
+        if matches!(self, Self::Mixed | Self::Subnet) { 1800 } else { 600 }
     }
 
     /// Describes the target in one line.
@@ -113,10 +122,8 @@ impl Target {
     /// not installed.
     pub fn measure(self, contestant: Contestant, portscan: &Path) -> Option<Measured> {
         let network = match self {
-            Self::Near => {
-                let open = "22,80,111,443,3306,8080,32400,51413".parse().expect("a set of ports");
-                Network::Kernel(KernelHost::enter(&open))
-            }
+            Self::Near => Network::Kernel(KernelHost::enter(&few_open())),
+            Self::Subnet => Network::Kernel(KernelHost::enter_many(&few_open())),
             Self::Limited => Network::Lab(Lab::enter("rst-limited")),
             simulated => Network::Lab(Lab::enter(&simulated.to_string())),
         };
@@ -140,6 +147,10 @@ impl Target {
     }
 }
 
+fn few_open() -> Ports {
+    "22,80,111,443,3306,8080,32400,51413".parse().expect("a set of ports")
+}
+
 /// How many of the open ports it found, and how many others it named.
 fn judged(found: &Found, truth: &Found) -> (u32, u32) {
     let mut counts = (0, 0);
@@ -155,14 +166,16 @@ fn judged(found: &Found, truth: &Found) -> (u32, u32) {
 impl Network {
     fn hosts(&self) -> Vec<(Ipv4Addr, Mac)> {
         match self {
-            Self::Kernel(host) => vec![(host.address(), host.mac())],
+            Self::Kernel(host) => host.addresses().iter().map(|address| (*address, host.mac())).collect(),
             Self::Lab(lab) => lab.hosts().map(|host| (host.address(), host.mac())).collect(),
         }
     }
 
     fn truth(&self) -> Found {
         match self {
-            Self::Kernel(host) => BTreeMap::from([(host.address(), host.open_ports())]),
+            Self::Kernel(host) => {
+                host.addresses().iter().map(|address| (*address, host.open_ports())).collect()
+            }
             Self::Lab(lab) => lab.truth(),
         }
     }

@@ -22,12 +22,16 @@ const SCANNER: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 77, 0, 1), 16);
 const HOST: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 77, 0, 5), 16);
 const MAC: Mac = Mac::new([2, 0, 0, 0, 0, 5]);
 
+/// The addresses of many, without the first and the last.
+const MANY: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 77, 1, 0), 24);
+
 /// How often it broadcasts something.
 const CHATTER: Duration = Duration::from_millis(500);
 
 /// The host. The calling thread stays in its network for good, as in [`super::Lab`]'s.
 pub struct KernelHost {
     open: Ports,
+    addresses: Vec<Ipv4Addr>,
     inside: Pid,
     leave: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -37,16 +41,21 @@ pub struct KernelHost {
 impl KernelHost {
     /// Enters a network with one such host, which listens on these ports.
     pub fn enter(open: &Ports) -> Self {
-        Self::settle(open, None).0
+        Self::settle(open, None, vec![HOST.addr()]).0
+    }
+
+    /// The same with 254 addresses: all hosts of a /24, as far as a scanner by address can tell.
+    pub fn enter_many(open: &Ports) -> Self {
+        Self::settle(open, None, MANY.hosts().collect()).0
     }
 
     /// The same; the test may send from its UDP port.
     pub fn enter_speaking(open: &Ports, port: u16) -> (Self, UdpSocket) {
-        let (host, socket) = Self::settle(open, Some(port));
+        let (host, socket) = Self::settle(open, Some(port), vec![HOST.addr()]);
         (host, socket.expect("it was asked for"))
     }
 
-    fn settle(open: &Ports, speaking: Option<u16>) -> (Self, Option<UdpSocket>) {
+    fn settle(open: &Ports, speaking: Option<u16>, addresses: Vec<Ipv4Addr>) -> (Self, Option<UdpSocket>) {
         let turn = Turn::shared();
         namespace::enter();
         let (arrived, arrival) = mpsc::channel();
@@ -54,11 +63,17 @@ impl KernelHost {
         let (listening, readiness) = mpsc::channel();
         let (leave, left) = mpsc::channel::<()>();
         let ports = open.clone();
+        let is_many = addresses.len() > 1;
         let thread = thread::spawn(move || {
             arrived.send(namespace::enter_far_end()).expect("the caller waits");
             connection.recv().expect("the caller lays the wire");
             namespace::settle_far_end(HOST, MAC);
-            let listen = |port| TcpListener::bind((HOST.addr(), port)).expect("a free port");
+            if is_many {
+                // All of a local route's addresses are the machine's own, and its kernel answers ARP for them.
+                namespace::ip(&["route", "add", "local", &MANY.to_string(), "dev", "lo"]);
+            }
+            let at = if is_many { Ipv4Addr::UNSPECIFIED } else { HOST.addr() };
+            let listen = |port| TcpListener::bind((at, port)).expect("a free port");
             // Connections are not accepted: the backlog of 128 is more than any scanner makes.
             let _listeners: Vec<TcpListener> = ports.iter().map(listen).collect();
             let chatter = UdpSocket::bind((HOST.addr(), 0)).expect("a free port");
@@ -78,11 +93,17 @@ impl KernelHost {
         let socket = readiness.recv().expect("the host listens");
         await_wire();
         namespace::forget_neighbours();
-        (Self { open: open.clone(), inside, leave: Some(leave), thread: Some(thread), _turn: turn }, socket)
+        let thread = Some(thread);
+        (Self { open: open.clone(), addresses, inside, leave: Some(leave), thread, _turn: turn }, socket)
     }
 
     pub fn address(&self) -> Ipv4Addr {
         HOST.addr()
+    }
+
+    /// All addresses to scan.
+    pub fn addresses(&self) -> &[Ipv4Addr] {
+        &self.addresses
     }
 
     pub fn mac(&self) -> Mac {
