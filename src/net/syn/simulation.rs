@@ -159,7 +159,7 @@ fn scan(network: &mut Network, seed: u64) -> (HostReport, u32) {
         address: PEER.into(),
         ports: (1..=LAST).collect(),
         first: Vec::new(),
-        timing: if seed % 2 == 0 { Timing::T3 } else { Timing::T4 },
+        timing: if seed & 1 == 0 { Timing::T3 } else { Timing::T4 },
         by_syn: true,
         max_in_flight: 500,
         max_retries: None,
