@@ -214,6 +214,32 @@ impl Target {
     }
 }
 
+/// As Docker and podman have it: the container's host translates addresses, and drops what belongs to no connection.
+#[test]
+fn syns_leave_a_container_by_its_bridge() {
+    let lan = Switch::enter("10.78.0.254/24");
+    let target = Target::plug(&lan, "10.78.0.5/24");
+    let container = lan.plug("172.17.0.2/16");
+    namespace::ip(&["addr", "add", "172.17.0.1/16", "dev", "switch"]);
+    container.ip(&["route", "add", "default", "via", "172.17.0.1"]);
+    // Both networks are on one bridge here, which the host would tell the container.
+    for (setting, value) in
+        [("ip_forward", "1"), ("conf/all/send_redirects", "0"), ("conf/switch/send_redirects", "0")]
+    {
+        fs::write(format!("/proc/sys/net/ipv4/{setting}"), value).unwrap();
+    }
+    for rule in [
+        "-t nat -A POSTROUTING -s 172.17.0.0/16 -j MASQUERADE",
+        "-A FORWARD -m conntrack --ctstate INVALID -j DROP",
+    ] {
+        assert!(Command::new("iptables").args(rule.split(' ')).status().unwrap().success());
+    }
+    container.within(|| target.assert_found_at("10.78.0.5"));
+    let sockets = target.node.within(|| fs::read_to_string("/proc/thread-self/net/tcp").unwrap());
+    let is_half_open = |line: &&str| line.split_whitespace().nth(3) == Some("03");
+    assert_eq!(sockets.lines().filter(is_half_open).count(), 0, "{sockets}");
+}
+
 /// An answer may arrive at the interface that the SYN did not leave by.
 #[test]
 fn two_interfaces_in_one_subnet_carry_syns() {
