@@ -11,12 +11,11 @@ use bytes::Bytes;
 use futures_util::stream;
 use http_body_util::BodyExt;
 use hyper::{Method, StatusCode, header};
-use percent_encoding::percent_decode_str;
 
 use super::{
     Hub, HubSite,
     elsewhere::stores,
-    owners::{Owners, several, unknown},
+    owners::{Owners, key_of, several, unknown},
     read::Read,
     selection::SiteSelection,
     site,
@@ -25,7 +24,7 @@ use super::{
 use crate::{
     fleet::SiteName,
     http::{answer::Refusal, sender::Sender},
-    model::{DeviceKey, Mac},
+    model::Mac,
     service::fleet::Elsewhere,
 };
 
@@ -45,7 +44,7 @@ pub(super) async fn read(
             Owners::of(selection, device, read).await?
         }
     };
-    let mac = mac_of(device);
+    let mac = key_of(device)?.mac();
     // Of all sites, whatever the query selects.
     let elsewhere = match mac {
         Some(mac) => Elsewhere::of(vec![mac], &stores(&hub.sites())).await,
@@ -73,12 +72,6 @@ pub(super) async fn read(
         Ok::<_, io::Error>(piece.map(|piece| (piece, passing)))
     });
     Ok((parts, Body::from_stream(body)).into_response())
-}
-
-/// The MAC that a path names; `None`: it names an address.
-fn mac_of(device: &str) -> Option<Mac> {
-    let key: DeviceKey = percent_decode_str(device).decode_utf8().ok()?.parse().ok()?;
-    key.mac()
 }
 
 /// Of the sites that know the device, the one where it was seen last.

@@ -8,11 +8,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::{StreamExt, TryStreamExt};
-use hyper::{Method, StatusCode};
+use hyper::{Method, StatusCode, header};
 use serde::Serialize;
 use tokio::sync::{Notify, watch};
 
-use super::{Hub, chosen, joined};
+use super::{Hub, chosen, joined, selection::ALL_SITES};
 use crate::{
     fleet::{FORWARDED_MAX, SiteName, comment_at_site},
     http::{
@@ -29,9 +29,6 @@ use crate::{
 
 /// The most expectations for all sites: those of 250 devices with 40 ports each.
 const MOST: usize = 10_000;
-
-/// What `site` is in the query and in the rows.
-const ALL: &str = "*";
 
 /// The expectations for all sites.
 #[derive(Clone)]
@@ -71,8 +68,16 @@ pub(super) async fn list(
         return joined::list(hub, request).await;
     }
     let pages = all_expectations(&hub.everywhere.store);
-    let row = |expectation| RowForAll { site: ALL, row: ExpectedRow::of(expectation) };
+    let row = |expectation| RowForAll { site: ALL_SITES, row: ExpectedRow::of(expectation) };
     rows::array(&queue, pages.map_ok(move |page| page.into_iter().map(row))).await
+}
+
+/// Refuses other methods for all sites; what one site's do is the site's.
+pub(super) async fn other(hub: State<Hub>, sender: Sender, request: Request) -> Result<Response, Refusal> {
+    if !is_for_all(&request) {
+        return chosen::serve(hub, sender, request).await;
+    }
+    Ok((StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET,HEAD,PATCH,DELETE")]).into_response())
 }
 
 /// Changes the expectations for all sites, or those of one.

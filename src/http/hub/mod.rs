@@ -187,7 +187,7 @@ pub fn hub_router(parts: HubParts) -> Router {
             get(everywhere::list)
                 .patch(everywhere::change)
                 .delete(everywhere::change)
-                .fallback(chosen::serve),
+                .fallback(everywhere::other),
         );
     let routes = joined::PATHS
         .into_iter()

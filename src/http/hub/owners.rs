@@ -1,9 +1,14 @@
 //! The sites that know a device.
 
 use hyper::{Method, StatusCode};
+use percent_encoding::percent_decode_str;
 
 use super::{HubSite, read::Read, selection::SiteSelection};
-use crate::{fleet::SiteName, http::answer::Refusal};
+use crate::{
+    fleet::SiteName,
+    http::answer::Refusal,
+    model::{DeviceKey, DeviceKeyError},
+};
 
 /// The sites that know a device, of those that a request is for.
 pub(super) struct Owners<'a> {
@@ -23,6 +28,7 @@ impl<'a> Owners<'a> {
         device: &str,
         read: Read<'_>,
     ) -> Result<Self, Refusal> {
+        key_of(device)?;
         let mut owners = Self { sites: Vec::new(), unreadable: None };
         for (name, site) in &selection.sites {
             let answer = read.send(&site.router, Method::HEAD, &format!("/v1/hosts/{device}")).await?;
@@ -41,6 +47,15 @@ impl<'a> Owners<'a> {
         }
         Ok(owners)
     }
+}
+
+/// The device that a path names, escaped.
+///
+/// # Errors
+/// It is neither a MAC nor an address.
+pub(super) fn key_of(device: &str) -> Result<DeviceKey, Refusal> {
+    let text = percent_decode_str(device).decode_utf8_lossy();
+    text.parse().map_err(|error: DeviceKeyError| Refusal::bad_request(error.to_string()))
 }
 
 /// The refusal for a device that no site knows.

@@ -1,9 +1,13 @@
 //! `?site=NAME`: which sites a request is for. It may be there several times; without it, all sites are meant.
 
+use hyper::StatusCode;
 use percent_encoding::percent_decode_str;
 
 use super::{HubSite, Sites, no_such_site};
 use crate::{fleet::SiteName, http::answer::Refusal};
+
+/// What stands for all sites, where a path takes it.
+pub(super) const ALL_SITES: &str = "*";
 
 /// The sites of a request, and the rest of its query.
 pub(super) struct SiteSelection {
@@ -22,6 +26,7 @@ impl SiteSelection {
         let (mut names, mut rest) = (Vec::new(), Vec::new());
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             match value_of(pair, "site") {
+                Some(name) if name == ALL_SITES => return Err(not_for_all()),
                 Some(name) => names.push(name.parse::<SiteName>().map_err(|_| no_such_site())?),
                 None => rest.push(pair),
             }
@@ -44,6 +49,11 @@ impl SiteSelection {
     pub(super) fn parameter(&self, name: &str) -> Option<String> {
         self.query.split('&').find_map(|pair| value_of(pair, name))
     }
+}
+
+fn not_for_all() -> Refusal {
+    let error = "only /v1/expected takes site=*; other paths take the name of a site, or none";
+    Refusal::new(StatusCode::NOT_FOUND, error)
 }
 
 /// The value of a pair with this name, without its escapes.

@@ -73,8 +73,10 @@ async fn what_cannot_be_expected_at_all_sites_is_refused_and_changes_nothing() {
     let refused = hub.send("PATCH", FOR_ALL, &many).await;
     assert!(refused.status == 400 && refused.body.contains("at most 10000"), "{refused:?}");
     assert_eq!(hub.rows(FOR_ALL).await.len(), 9_999);
-    // Other paths know no such site.
-    assert_eq!(hub.served.get("/v1/hosts?site=*").await.status, 404);
+    let elsewhere = hub.served.get("/v1/hosts?site=*").await;
+    assert!(elsewhere.status == 404 && elsewhere.body.contains("only /v1/expected"), "{elsewhere:?}");
+    let put = hub.send("PUT", FOR_ALL, "[]").await;
+    assert!(put.status == 405 && put.body.contains("GET, HEAD, PATCH"), "{put:?}");
 }
 
 #[tokio::test]

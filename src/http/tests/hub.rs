@@ -510,7 +510,10 @@ async fn what_changes_something_is_done_by_the_site() {
     let both = hub.send("PATCH", &format!("/v1/hosts/{TRAVELLER}"), "{}").await;
     assert!(both.status == 400 && both.error().contains("house and shop-2"), "{both:?}");
     assert_eq!(hub.send("PATCH", "/v1/hosts/10.9.9.9", "{}").await.status, 404);
-    assert_eq!(hub.send("PATCH", "/v1/hosts/nonsense", "{}").await.status, 400);
+    for (method, path) in [("PATCH", "/v1/hosts/nonsense"), ("GET", "/v1/hosts/%ff%fe")] {
+        let malformed = hub.send(method, path, "{}").await;
+        assert!(malformed.status == 400 && malformed.body.contains("neither a MAC"), "{malformed:?}");
+    }
     for unnamed in ["/v1/run", "/v1/expected", "/v1/run?site=house&site=shop-2"] {
         let method = if unnamed.contains("run") { "POST" } else { "PATCH" };
         assert_eq!(hub.send(method, unnamed, "[]").await.status, 400, "{unnamed}");
