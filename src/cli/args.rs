@@ -335,15 +335,15 @@ impl ScanArgs {
         };
         match self.udp {
             false if names(Protocol::Udp) => {
-                Some("U: names UDP's ports, which take -sU; scan TCP's by themselves")
+                Some("U: names UDP ports, which take -sU; scan TCP ports by a command of their own")
             }
             false => None,
             true if names(Protocol::Tcp) => {
-                Some("T: names TCP's ports, which -sU leaves out; scan them by themselves")
+                Some("T: names TCP ports, which -sU leaves out; scan them by a command of their own")
             }
-            true if self.method != ProbeMethod::Connect => {
-                Some("-sU has no method; leave out --method and -sS, and scan TCP by itself")
-            }
+            true if self.method != ProbeMethod::Connect => Some(
+                "-sU asks UDP ports alone; leave out -sS and --method, and scan TCP by a command of its own",
+            ),
             true if self.fast || self.top_ports.is_some() => Some(
                 "-F and --top-ports rank TCP's ports; leave them out for UDP's known services, or name ports by -p",
             ),
@@ -579,7 +579,7 @@ mod tests {
             ("scan -p 22 --exclude-ports 22 a.lan", "no port is left"),
             ("scan -p U:53 a.lan", "take -sU"),
             ("scan -sU -p T:53 a.lan", "which -sU leaves out"),
-            ("scan -sU -sS a.lan", "scan TCP by itself"),
+            ("scan -sU -sS a.lan", "leave out -sS"),
             ("scan -sU -sV a.lan", "without it"),
             ("scan -sU -F a.lan", "known services"),
             ("scan -sU --fleet a.lan", "leave out --fleet"),

@@ -120,6 +120,9 @@ fn check(index: usize, update: &ExpectationUpdate) -> Result<(), Refusal> {
             update.device
         )));
     }
+    if update.device.mac().is_some_and(|mac| !mac.is_unicast()) {
+        return Err(refused(format!("{} is not the MAC of one device", update.device)));
+    }
     let is_long = |comment: &str| comment_at_site(comment).chars().count() > COMMENT_MAX;
     if update.state.as_ref().is_some_and(|(_, comment)| is_long(comment)) {
         let room = COMMENT_MAX - comment_at_site(" ").chars().count() + 1;

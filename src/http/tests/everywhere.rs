@@ -43,7 +43,9 @@ async fn what_cannot_be_expected_at_all_sites_is_refused_and_changes_nothing() {
     let hub = hub().await;
     let at_address =
         json!([row(1, ""), { "address": "192.168.1.7", "port": 2, "protocol": "tcp", "state": "open" }]);
+    let group = json!([{ "address": "FF:FF:FF:FF:FF:FF", "port": 2, "protocol": "tcp", "state": "open" }]);
     for (rows, told) in [
+        (group, "row 1: FF:FF:FF:FF:FF:FF is not the MAC of one device"),
         (at_address, "row 2: 192.168.1.7 is an address"),
         (json!([row(1, &"x".repeat(990))]), "longer than 989 characters"),
         (json!([row(1, &"x".repeat(1001))]), "longer than 1000 characters"),

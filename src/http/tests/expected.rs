@@ -80,7 +80,11 @@ async fn one_wrong_row_changes_nothing_and_is_named() {
             json!({"address": "10.0.0.1", "port": 1, "protocol": "tcp", "state": "open", "comment": "x".repeat(1001)}),
             "1000",
         ),
-        (json!({"address": "10.0.0.1", "port": 65536, "protocol": "tcp", "state": "open"}), "65536"),
+        (
+            json!({"address": "10.0.0.1", "port": 65536, "protocol": "tcp", "state": "open"}),
+            "65536 is not a port",
+        ),
+        (json!({"address": "10.0.0.1", "port": -1, "protocol": "tcp", "state": "open"}), "-1 is not a port"),
         (json!({"address": "10.0.0.1", "protocol": "tcp", "state": "open"}), "port"),
         (json!("10.0.0.1"), "expected struct"),
     ] {

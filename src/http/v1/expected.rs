@@ -4,7 +4,8 @@ use axum::{extract::State, response::Response};
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use hyper::{StatusCode, header::HeaderMap};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
+use serde_json::Number;
 use utoipa::ToSchema;
 
 use super::{
@@ -41,6 +42,7 @@ pub(in crate::http) struct ExpectedRow {
     #[schema(value_type = DeviceText, example = "192.168.1.7")]
     address: String,
     #[schema(maximum = 65535)]
+    #[serde(deserialize_with = "read_port")]
     port: u16,
     #[schema(value_type = ProtocolText)]
     protocol: String,
@@ -60,9 +62,17 @@ struct TargetRow {
     #[schema(value_type = DeviceText, example = "192.168.1.7")]
     address: String,
     #[schema(maximum = 65535)]
+    #[serde(deserialize_with = "read_port")]
     port: u16,
     #[schema(value_type = ProtocolText)]
     protocol: String,
+}
+
+/// Reads a port; serde's own error would speak of Rust's types.
+fn read_port<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    let number = Number::deserialize(deserializer)?;
+    let port = number.as_u64().and_then(|port| u16::try_from(port).ok());
+    port.ok_or_else(|| de::Error::custom(format!("{number} is not a port; write a number up to 65535")))
 }
 
 /// Lists all expectations, in the order in which they were written.
