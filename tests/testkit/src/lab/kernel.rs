@@ -6,7 +6,7 @@
 use std::{
     fs,
     io::ErrorKind,
-    net::{Ipv4Addr, TcpListener, UdpSocket},
+    net::{Ipv4Addr, SocketAddrV4, UdpSocket},
     sync::mpsc::{self, RecvTimeoutError},
     thread::{self, JoinHandle},
     time::Duration,
@@ -14,6 +14,7 @@ use std::{
 
 use ipnet::Ipv4Net;
 use nix::unistd::Pid;
+use socket2::{Domain, Socket, Type};
 
 use super::{namespace, turn::Turn};
 use crate::{Mac, Ports};
@@ -24,6 +25,9 @@ const MAC: Mac = Mac::new([2, 0, 0, 0, 0, 5]);
 
 /// The addresses of many, without the first and the last.
 const MANY: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 77, 1, 0), 24);
+
+/// Connections that may wait at a port: two to each of many addresses, and room.
+const BACKLOG: i32 = 1024;
 
 /// How often it broadcasts something.
 const CHATTER: Duration = Duration::from_millis(500);
@@ -73,9 +77,7 @@ impl KernelHost {
                 namespace::ip(&["route", "add", "local", &MANY.to_string(), "dev", "lo"]);
             }
             let at = if is_many { Ipv4Addr::UNSPECIFIED } else { HOST.addr() };
-            let listen = |port| TcpListener::bind((at, port)).expect("a free port");
-            // Connections are not accepted: the backlog of 128 is more than any scanner makes.
-            let _listeners: Vec<TcpListener> = ports.iter().map(listen).collect();
+            let _listeners: Vec<Socket> = ports.iter().map(|port| listen(at, port)).collect();
             let chatter = UdpSocket::bind((HOST.addr(), 0)).expect("a free port");
             chatter.set_broadcast(true).expect("leave to broadcast");
             // A socket stays in the network that it was made in, wherever it goes.
@@ -132,6 +134,14 @@ impl KernelHost {
         let counters = names.split(' ').zip(values.split(' ')).filter(|(name, _)| wanted.contains(name));
         counters.map(|(_, value)| value.parse::<u64>().expect("a counter")).sum()
     }
+}
+
+/// Listens at a port. Connections are not accepted: the backlog is more than a scanner makes, at each of many addresses.
+fn listen(at: Ipv4Addr, port: u16) -> Socket {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddrV4::new(at, port).into()).expect("a free port");
+    socket.listen(BACKLOG).expect("a bound socket");
+    socket
 }
 
 /// Returns when the wire carries: the kernel takes up to a second to notice that its other end is up, and
