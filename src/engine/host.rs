@@ -4,7 +4,10 @@
 mod replies;
 mod waiting;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use crate::model::{Address, Moment};
 
@@ -15,7 +18,7 @@ use super::{
     faults::Faults,
     job::{Event, JobId, Link, Progress},
     pacer::Pacer,
-    probe::{ByProbe, Probe, ProbeId},
+    probe::{Probe, ProbeId},
     quota::{QuotaLevel, SilentShare},
     responsiveness::{CanaryNeeds, Responsiveness},
     rtt::{ENOUGH, Rtt},
@@ -86,7 +89,8 @@ pub(super) struct ActiveHost {
     /// When the jobs that are over were last ended, unless something has come back since: of many probes that leave at
     /// one moment, only the first needs to look.
     looked_over: Option<Moment>,
-    flights: ByProbe<ProbeInFlight>,
+    /// A tree, which gives its memory back: a thousand hosts without jobs are remembered.
+    flights: BTreeMap<ProbeId, ProbeInFlight>,
     /// Probes that hold a window slot, by the moment at which they lose it.
     slots: BTreeSet<(Moment, ProbeId)>,
     rtt: Rtt,
@@ -111,7 +115,7 @@ impl ActiveHost {
             runs: Vec::new(),
             turn: 0,
             looked_over: None,
-            flights: ByProbe::default(),
+            flights: BTreeMap::new(),
             slots: BTreeSet::new(),
             rtt: Rtt::default(),
             window: Window::new(0, 0),

@@ -1,8 +1,6 @@
 //! One probe and its outcome: the interface between the engine and the prober, which owns the sockets.
 
-use std::{collections::HashMap, task::Waker, time::Duration};
-
-use foldhash::fast::FixedState;
+use std::{task::Waker, time::Duration};
 
 use crate::model::{Address, Moment, Reason};
 
@@ -11,9 +9,6 @@ use super::job::Link;
 /// Identifies a probe until its reply is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProbeId(pub u64);
-
-/// What is kept for each probe in flight. The ids are the engine's own, so the hash need not withstand chosen ones.
-pub(super) type ByProbe<T> = HashMap<ProbeId, T, FixedState>;
 
 /// One connect to make now, or one SYN to send.
 #[derive(Clone, Debug)]

@@ -5,12 +5,14 @@ use std::{
     time::Duration,
 };
 
+use foldhash::fast::FixedState;
+
 use crate::model::{Address, Moment};
 
 use super::{
     host::ActiveHost,
     job::{Event, HostJob, JobId, Progress},
-    probe::{ByProbe, LocalError, Outcome, Probe, ProbeId, Reply},
+    probe::{LocalError, Outcome, Probe, ProbeId, Reply},
     quota::{Quota, QuotaLevel},
     running_job::RunningJob,
     start_deadline::StartDeadline,
@@ -71,7 +73,8 @@ pub struct Engine {
     hosts: BTreeMap<HostId, QueuedHost>,
     by_address: HashMap<Address, HostId>,
     jobs: HashMap<JobId, HostId>,
-    flights: ByProbe<LaunchedProbe>,
+    /// The ids are its own, so the hash need not withstand chosen ones.
+    flights: HashMap<ProbeId, LaunchedProbe, FixedState>,
     /// Hosts that may have a probe to send, in turn.
     ready: VecDeque<HostId>,
     /// Hosts with a next probe that waits for a free socket; they come first once one is free.
@@ -98,7 +101,7 @@ impl Engine {
             hosts: BTreeMap::new(),
             by_address: HashMap::new(),
             jobs: HashMap::new(),
-            flights: ByProbe::default(),
+            flights: HashMap::default(),
             ready: VecDeque::new(),
             blocked_on_sockets: VecDeque::new(),
             blocked_on_quota: VecDeque::new(),
