@@ -209,6 +209,17 @@ pub fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e4).round() / 1e4
 }
 
+impl Feed {
+    /// Adds a device that our own discovery has found, or refuses it if there are too many.
+    pub fn add_found(&mut self, device: Device) {
+        if self.devices.len() < MAX_DEVICES {
+            self.devices.push(device);
+        } else {
+            self.rejected.push(&format!("{}: more than {MAX_DEVICES} devices", device.address));
+        }
+    }
+}
+
 impl Rejected {
     /// Counts a refused entry, and keeps the reason while there is room.
     pub fn push(&mut self, reason: &str) {

@@ -10,7 +10,7 @@ use testkit::Ports;
 
 use crate::{
     harness::{Finished, LONG, Portscan, Running, eventually, scanner, server::Server},
-    lab::{Node, PORT, Switch},
+    lab::{Node, PORT, Switch, tcp_counter},
 };
 
 const MAC: &str = "02:00:00:00:00:05";
@@ -46,10 +46,7 @@ impl Lan {
     /// The number of TCP segments that the other machine received.
     fn segments(&self) -> u64 {
         let text = self.there.within(|| fs::read_to_string("/proc/thread-self/net/snmp").unwrap());
-        let mut lines = text.lines().filter_map(|line| line.strip_prefix("Tcp: "));
-        let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
-        let mut counters = names.split(' ').zip(values.split(' '));
-        counters.find_map(|(name, value)| (name == "InSegs").then(|| value.parse().unwrap())).unwrap()
+        tcp_counter(&text, "InSegs")
     }
 
     fn portscan(&self, config: &str) -> Portscan {

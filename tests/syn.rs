@@ -8,18 +8,14 @@ use testkit::Ports;
 
 use crate::{
     harness::{Finished, LONG, NO_IDENTIFICATION, Portscan, eventually, found, scanner, static_feed},
-    lab::{KernelHost, Lab, Node, Switch, namespace},
+    lab::{KernelHost, Lab, Node, Switch, namespace, sockets_in_state, tcp_counter},
 };
 
 const WITHIN: Duration = Duration::from_secs(240);
 
 /// Connects that this network's kernel has begun (RFC 4022, `tcpActiveOpens`): bare SYNs are none.
 fn connects() -> u64 {
-    let text = fs::read_to_string("/proc/thread-self/net/snmp").unwrap();
-    let mut lines = text.lines().filter_map(|line| line.strip_prefix("Tcp: "));
-    let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
-    let mut pairs = names.split(' ').zip(values.split(' '));
-    pairs.find(|(name, _)| *name == "ActiveOpens").unwrap().1.parse().unwrap()
+    tcp_counter(&fs::read_to_string("/proc/thread-self/net/snmp").unwrap(), "ActiveOpens")
 }
 
 fn run(portscan: &Portscan, options: &[&str], scanned: &Ports, hosts: &[String]) -> Finished {
@@ -236,8 +232,7 @@ fn syns_leave_a_container_by_its_bridge() {
     }
     container.within(|| target.assert_found_at("10.78.0.5"));
     let sockets = target.node.within(|| fs::read_to_string("/proc/thread-self/net/tcp").unwrap());
-    let is_half_open = |line: &&str| line.split_whitespace().nth(3) == Some("03");
-    assert_eq!(sockets.lines().filter(is_half_open).count(), 0, "{sockets}");
+    assert_eq!(sockets_in_state(&sockets, "03"), 0, "{sockets}");
 }
 
 /// An answer may arrive at the interface that the SYN did not leave by.

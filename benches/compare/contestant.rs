@@ -49,6 +49,17 @@ pub enum Contestant {
     SynFloor,
 }
 
+/// The program that a scanner is an invocation of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tool {
+    Portscan,
+    Nmap,
+    RustScan,
+    Masscan,
+    /// This one.
+    Floor,
+}
+
 /// The environment of a run.
 pub struct Place<'a> {
     pub hosts: &'a [(Ipv4Addr, Mac)],
@@ -91,21 +102,14 @@ impl Contestant {
 
     /// Its file, if it is installed.
     fn program(self, place: &Place<'_>) -> Option<PathBuf> {
-        let name = match self {
+        let name = match self.tool() {
+            Tool::Portscan if self == Self::PortscanSynT4OneCore => "taskset",
             // It is started in another directory.
-            Self::PortscanT3
-            | Self::PortscanT4
-            | Self::PortscanT5
-            | Self::PortscanSynT3
-            | Self::PortscanSynT4
-            | Self::PortscanSynT5 => {
-                return std::path::absolute(place.portscan).ok().filter(|file| file.is_file());
-            }
-            Self::Floor | Self::SynFloor => return std::env::current_exe().ok(),
-            Self::PortscanSynT4OneCore => "taskset",
-            Self::NmapConnect | Self::NmapSyn | Self::NmapSynT5 => "nmap",
-            Self::RustScan => "rustscan",
-            Self::Masscan => "masscan",
+            Tool::Portscan => return std::path::absolute(place.portscan).ok().filter(|file| file.is_file()),
+            Tool::Floor => return std::env::current_exe().ok(),
+            Tool::Nmap => "nmap",
+            Tool::RustScan => "rustscan",
+            Tool::Masscan => "masscan",
         };
         let path = std::env::var_os("PATH").unwrap_or_default();
         std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
@@ -150,6 +154,16 @@ impl Contestant {
     }
 
     fn found(self, printed: &str) -> Found {
+        match self.tool() {
+            Tool::Portscan => outputs::portscan(&serde_json::from_str(printed).expect("a JSON document")),
+            Tool::Nmap => outputs::nmap(printed),
+            // The floor prints RustScan's format.
+            Tool::RustScan | Tool::Floor => outputs::rustscan(printed),
+            Tool::Masscan => outputs::masscan(printed),
+        }
+    }
+
+    const fn tool(self) -> Tool {
         match self {
             Self::PortscanT3
             | Self::PortscanT4
@@ -157,13 +171,11 @@ impl Contestant {
             | Self::PortscanSynT3
             | Self::PortscanSynT4
             | Self::PortscanSynT4OneCore
-            | Self::PortscanSynT5 => {
-                outputs::portscan(&serde_json::from_str(printed).expect("a JSON document"))
-            }
-            Self::NmapConnect | Self::NmapSyn | Self::NmapSynT5 => outputs::nmap(printed),
-            // The floor prints RustScan's format.
-            Self::RustScan | Self::Floor | Self::SynFloor => outputs::rustscan(printed),
-            Self::Masscan => outputs::masscan(printed),
+            | Self::PortscanSynT5 => Tool::Portscan,
+            Self::NmapConnect | Self::NmapSyn | Self::NmapSynT5 => Tool::Nmap,
+            Self::RustScan => Tool::RustScan,
+            Self::Masscan => Tool::Masscan,
+            Self::Floor | Self::SynFloor => Tool::Floor,
         }
     }
 }

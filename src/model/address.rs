@@ -35,6 +35,14 @@ pub enum AddressError {
 const ZONE_MAX: usize = 15;
 
 impl Address {
+    /// The address of a host on this interface.
+    ///
+    /// # Errors
+    /// The address is not link-local, or no interface can have this name.
+    pub fn in_zone(ip: Ipv6Addr, zone: &str) -> Result<Self, AddressError> {
+        format!("{ip}%{zone}").parse()
+    }
+
     /// The IP address without its zone.
     pub const fn ip(&self) -> IpAddr {
         self.ip

@@ -14,12 +14,12 @@ use std::{
     time::Duration,
 };
 
-use nix::errno::Errno;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
     Lan,
     ndp::{NdpReply, NdpSocket},
+    neighbour_query::is_denied,
     neighbours::{Family, neighbours},
 };
 use crate::model::Mac;
@@ -67,9 +67,7 @@ pub async fn link_locals(
     let own = lan.link_local.ok_or_else(|| LinkLocalError::NoAddress(lan.interface.clone()))?;
     let asked = ask(lan, own, macs).await;
     asked.map_err(|error| {
-        // EAFNOSUPPORT: systemd's RestrictAddressFamilies.
-        let is_forbidden = error.raw_os_error() == Some(Errno::EAFNOSUPPORT as i32);
-        if is_forbidden || error.kind() == io::ErrorKind::PermissionDenied {
+        if is_denied(&error) {
             LinkLocalError::NotAllowed(lan.interface.clone())
         } else {
             LinkLocalError::Failed(lan.interface.clone(), error)
@@ -146,14 +144,14 @@ impl Search {
         }
     }
 
-    /// The addresses whose MAC is not known yet.
+    /// The addresses without a known MAC.
     fn silent(&self) -> Vec<Ipv6Addr> {
         self.suspected.iter().filter(|address| !self.found.contains_key(address)).copied().collect()
     }
 }
 
 /// The link-local address that a host makes of its MAC (RFC 4291, appendix A).
-pub(super) fn made_of(mac: Mac) -> Ipv6Addr {
+fn made_of(mac: Mac) -> Ipv6Addr {
     let [a, b, c, d, e, f] = mac.octets();
     Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
 }

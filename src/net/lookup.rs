@@ -102,7 +102,7 @@ fn address(found: SocketAddr) -> Option<Address> {
     match found {
         SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => {
             let interface = nix::net::if_::if_indextoname(v6.scope_id()).ok()?;
-            format!("{}%{}", v6.ip(), interface.to_str().ok()?).parse().ok()
+            Address::in_zone(*v6.ip(), interface.to_str().ok()?).ok()
         }
         other => Some(other.ip().into()),
     }

@@ -2,10 +2,11 @@
 //!
 //! [`ConnectProber`] makes the connects that the engine requests, [`SynProber`] sends SYNs in their place where it may,
 //! [`ArpSocket`] and, without privileges, [`Nudge`] find the devices of a [`Lan`], [`solicit`] asks for the MAC at one
-//! address before any port is probed there, [`link_locals`] finds the neighbours by IPv6, [`mdns`] resolves and announces names in `.local`. [`mdns_name`] asks one
-//! neighbour for its name, [`announced`] for its services, and [`search`] asks the devices of a network where they
-//! describe themselves. A [`UdpQuestion`] is one datagram to one UDP port, and what comes of it. The other modules read
-//! this machine's state without sending anything: its limits, its interfaces, its neighbours, its name server's answers.
+//! address before any port is probed there, [`link_locals`] finds the neighbours by IPv6, [`mdns`] resolves and
+//! announces names in `.local`. [`mdns_name`] asks one neighbour for its name, [`announced`] for its services, and
+//! [`search`] asks the devices of a network where they describe themselves. A [`UdpQuestion`] is one datagram to one UDP
+//! port, and what comes of it. The other modules read this machine's state without sending anything: its limits, its
+//! interfaces, its neighbours, its name server's answers.
 
 mod arp;
 mod connect;

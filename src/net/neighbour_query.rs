@@ -2,6 +2,11 @@
 
 use std::{io, net::Ipv4Addr};
 
+use nix::{
+    errno::Errno,
+    libc::{ENOBUFS, ENOMEM},
+};
+
 use crate::model::Mac;
 
 /// A station's reply that it has an address.
@@ -34,6 +39,13 @@ pub trait NeighbourQuery: Send {
 
 /// Whether the error is a temporary lack of buffers or memory.
 pub(super) fn is_passing(error: &io::Error) -> bool {
-    use nix::libc::{ENOBUFS, ENOMEM};
     error.kind() == io::ErrorKind::WouldBlock || matches!(error.raw_os_error(), Some(ENOBUFS | ENOMEM))
+}
+
+/// Whether this process, or this kind of interface, cannot use the method at all, rather than only for the moment.
+pub(super) fn is_denied(error: &io::Error) -> bool {
+    // EAFNOSUPPORT: systemd's RestrictAddressFamilies. EPROTONOSUPPORT: a kernel without such sockets.
+    let lacks = [Errno::EAFNOSUPPORT, Errno::EPROTONOSUPPORT].map(|errno| Some(errno as i32));
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported)
+        || lacks.contains(&error.raw_os_error())
 }

@@ -127,12 +127,13 @@ fn take(kind: u16, body: &[u8], found: &mut Vec<Entry>) {
 /// The table cannot be read.
 pub fn neighbours_by_ipv6() -> io::Result<Vec<(Mac, Address)>> {
     let address = |known: Neighbour| {
-        let is_link_local = matches!(known.ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
-        if !is_link_local {
-            return Some((known.mac, known.ip.into()));
-        }
-        let interface = if_indextoname(known.index).ok()?;
-        let address = format!("{}%{}", known.ip, interface.to_str().ok()?).parse().ok()?;
+        let address = match known.ip {
+            IpAddr::V6(ip) if ip.is_unicast_link_local() => {
+                let interface = if_indextoname(known.index).ok()?;
+                Address::in_zone(ip, interface.to_str().ok()?).ok()?
+            }
+            ip => ip.into(),
+        };
         Some((known.mac, address))
     };
     Ok(neighbours(Family::Ipv6)?.into_iter().filter_map(address).collect())

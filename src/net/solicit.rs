@@ -13,7 +13,6 @@ use std::{
     time::Duration,
 };
 
-use nix::errno::Errno;
 use tokio::time::timeout;
 
 use super::{
@@ -21,6 +20,7 @@ use super::{
     echo::Echo,
     links::NeighbourLink,
     ndp::{NdpReply, NdpSocket},
+    neighbour_query::is_denied,
     neighbours::neighbour,
 };
 use crate::{
@@ -191,14 +191,6 @@ async fn repeat_until_answered(opened: io::Result<impl Question>) -> io::Result<
     Ok(Solicited::Silent)
 }
 
-/// Whether this process, or this kind of interface, cannot use the method at all, rather than only for the moment.
-fn is_denied(error: &io::Error) -> bool {
-    // EAFNOSUPPORT: systemd's RestrictAddressFamilies. EPROTONOSUPPORT: a kernel without such sockets.
-    let lacks = [Errno::EAFNOSUPPORT, Errno::EPROTONOSUPPORT].map(|errno| Some(errno as i32));
-    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported)
-        || lacks.contains(&error.raw_os_error())
-}
-
 /// Returns the MAC at the address; read after the scan, while the kernel's entry is fresh.
 pub fn mac_after_scan(report: &HostReport, links: &Links) -> Option<Mac> {
     match links.link_of(&report.address) {
@@ -213,6 +205,8 @@ pub fn mac_after_scan(report: &HostReport, links: &Links) -> Option<Mac> {
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
+
+    use nix::errno::Errno;
 
     use super::*;
 

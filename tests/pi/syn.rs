@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{DESK, TEST, card, processor, today};
 use crate::{
     harness::pi::Pi,
-    lab::{Lab, Switch},
+    lab::{Lab, Switch, tcp_counter},
 };
 
 /// Two ends of a cable with a VLAN on it, the far one in a namespace of its own, with a server at port 8000.
@@ -25,10 +25,7 @@ until ip netns exec far ss --listening --tcp --numeric | grep --quiet :8000; do 
 
 /// Connects that the kernel has begun (RFC 4022, `tcpActiveOpens`).
 fn connects(pi: &mut Pi<'_>) -> u64 {
-    let lines = pi.run("grep '^Tcp:' /proc/net/snmp");
-    let mut rows = lines.lines().map(|line| line.split(' '));
-    let (names, values) = (rows.next().unwrap(), rows.next().unwrap());
-    names.zip(values).find(|(name, _)| *name == "ActiveOpens").unwrap().1.parse().unwrap()
+    tcp_counter(&pi.run("cat /proc/net/snmp"), "ActiveOpens")
 }
 
 #[test]
@@ -41,7 +38,7 @@ fn bare_syns_cost_less_than_connects_and_pass_a_vlan() {
     let desk = lan.plug(DESK);
     let card = card();
     let mut pi = Pi::boot(&card, &lan, today());
-    // Without the service, whose work would be counted.
+    // Without the service: its work would be counted.
     pi.run("dpkg-deb --extract /portscan.deb /");
 
     pi.run(VLAN);

@@ -10,7 +10,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{
     Hub, HubSite, device,
-    owners::{Owners, several, unknown},
+    owners::{Owners, key_of, several, unknown},
     read::Read,
     selection::SiteSelection,
     site,
@@ -66,6 +66,7 @@ async fn owner<'a>(
             "this is for one site; name it by ?site=NAME, as /v1/sites lists them",
         ));
     };
+    key_of(&device)?;
     let Owners { sites, unreadable } = Owners::of(selection, &device, read).await?;
     if let Some(unreadable) = unreadable {
         // To guess then could change another site.

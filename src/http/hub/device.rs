@@ -37,6 +37,7 @@ pub(super) async fn read(
     sender: Sender,
     request: Request,
 ) -> Result<Response, Refusal> {
+    let mac = key_of(device)?.mac();
     let owners = match &*selection.sites {
         [(name, site)] if selection.is_named => Owners { sites: vec![(name, site)], unreadable: None },
         _ => {
@@ -44,7 +45,6 @@ pub(super) async fn read(
             Owners::of(selection, device, read).await?
         }
     };
-    let mac = key_of(device)?.mac();
     // Of all sites, whatever the query selects.
     let elsewhere = match mac {
         Some(mac) => Elsewhere::of(vec![mac], &stores(&hub.sites())).await,

@@ -12,7 +12,10 @@ use hyper::{Method, StatusCode, header};
 use serde::Serialize;
 use tokio::sync::{Notify, watch};
 
-use super::{Hub, chosen, joined, selection::ALL_SITES};
+use super::{
+    Hub, chosen, joined,
+    selection::{ALL_SITES, names_all_sites},
+};
 use crate::{
     fleet::{FORWARDED_MAX, SiteName, comment_at_site},
     http::{
@@ -106,8 +109,7 @@ pub(super) async fn change(hub: State<Hub>, sender: Sender, request: Request) ->
 
 /// Whether the query names all sites by `site=*`.
 fn is_for_all(request: &Request) -> bool {
-    let query = request.uri().query().unwrap_or_default();
-    query.split('&').any(|pair| matches!(pair, "site=*" | "site=%2A" | "site=%2a"))
+    names_all_sites(request.uri().query())
 }
 
 /// What is wrong with a row for all sites.

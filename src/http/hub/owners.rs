@@ -19,16 +19,15 @@ pub(super) struct Owners<'a> {
 }
 
 impl<'a> Owners<'a> {
-    /// Asks the copies. `device` is escaped for a path.
+    /// Asks the copies. `device` is escaped for a path, and well-formed.
     ///
     /// # Errors
-    /// The device is malformed.
+    /// A copy does not answer.
     pub(super) async fn of(
         selection: &'a SiteSelection,
         device: &str,
         read: Read<'_>,
     ) -> Result<Self, Refusal> {
-        key_of(device)?;
         let mut owners = Self { sites: Vec::new(), unreadable: None };
         for (name, site) in &selection.sites {
             let answer = read.send(&site.router, Method::HEAD, &format!("/v1/hosts/{device}")).await?;
@@ -41,7 +40,6 @@ impl<'a> Owners<'a> {
             match status {
                 StatusCode::OK => owners.sites.push((name, site)),
                 StatusCode::NOT_FOUND => {}
-                malformed if malformed.is_client_error() => return Err(unclear()),
                 _ => owners.unreadable = Some(unclear()),
             }
         }

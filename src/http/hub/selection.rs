@@ -51,6 +51,12 @@ impl SiteSelection {
     }
 }
 
+/// Whether a query is for all sites by that name.
+pub(super) fn names_all_sites(query: Option<&str>) -> bool {
+    let mut pairs = query.unwrap_or_default().split('&');
+    pairs.any(|pair| value_of(pair, "site").is_some_and(|name| name == ALL_SITES))
+}
+
 fn not_for_all() -> Refusal {
     let error = "only /v1/expected takes site=*; other paths take the name of a site, or none";
     Refusal::new(StatusCode::NOT_FOUND, error)

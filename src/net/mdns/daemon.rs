@@ -200,7 +200,7 @@ async fn next(events: &Receiver<HostnameResolutionEvent>) -> Option<Vec<Address>
 fn address(announced: &ScopedIp) -> Option<Address> {
     match announced {
         ScopedIp::V6(v6) if v6.addr().is_unicast_link_local() => {
-            format!("{}%{}", v6.addr(), v6.scope_id().name).parse().ok()
+            Address::in_zone(*v6.addr(), &v6.scope_id().name).ok()
         }
         announced => Some(announced.to_ip_addr().into()),
     }

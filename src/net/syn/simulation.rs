@@ -1,5 +1,5 @@
-//! The engine, the SYNs in flight and the packets, in simulated time, towards a host whose answers get lost, come twice
-//! or late, and are forged.
+//! The engine, the SYNs in flight and the packets, in simulated time. The host's answers get lost, come twice or late,
+//! and are forged.
 
 use std::{
     cmp::Reverse,
@@ -13,7 +13,7 @@ use super::{
     *,
 };
 use crate::{
-    engine::{Bounds, Engine, Event, HostJob, Liveness, ProbeId},
+    engine::{Bounds, Engine, Event, Liveness, ProbeId, ScanSettings},
     model::{HostReport, PortState, Timing},
 };
 
@@ -155,21 +155,17 @@ impl Network {
 /// Scans the host, and returns the report and the SYNs that have left.
 fn scan(network: &mut Network, seed: u64) -> (HostReport, u32) {
     let mut engine = Engine::new(Bounds { in_flight: 500, silent: None, full: false }, seed);
-    let job = HostJob {
-        address: PEER.into(),
+    let settings = ScanSettings {
         ports: (1..=LAST).collect(),
-        first: Vec::new(),
         timing: if seed & 1 == 0 { Timing::T3 } else { Timing::T4 },
         by_syn: true,
-        max_in_flight: 500,
+        liveness: Liveness::Check,
+        max_in_flight: Some(500),
         max_retries: None,
         max_rate: None,
-        liveness: Liveness::Check,
-        link: Link::OnLink,
         deadline: None,
-        sits_out: Duration::MAX,
     };
-    engine.submit(job, network.now);
+    engine.submit(settings.job(PEER.into(), Link::OnLink), network.now);
     let mut syns = 0;
     loop {
         let (mut probes, mut events, mut replies) = (Vec::new(), Vec::new(), Vec::new());

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fs, net::TcpListener, num::NonZeroUsize};
 
+use testkit::lab::sockets_in_state;
+
 use super::*;
 use crate::{
     model::Reason,
@@ -25,9 +27,7 @@ fn router(end: &FarEnd) -> usize {
     ip("route add blackhole 10.10.3.0/24");
     let _listener = TcpListener::bind("10.9.0.1:80").unwrap();
     end.serve();
-    let sockets = fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
-    // 03: SYN_RECV.
-    sockets.lines().filter(|line| line.split_whitespace().nth(3) == Some("03")).count()
+    sockets_in_state(&fs::read_to_string("/proc/thread-self/net/tcp").unwrap(), "03")
 }
 
 fn syn_probe(id: u64, address: &str, port: u16) -> Probe {

@@ -7,15 +7,11 @@ use std::{
     time::Duration,
 };
 
-use super::sweep::Heard;
+use super::{sighting::Sighting, sweep::Heard};
 use crate::{
-    feed::{Feed, MAX_DEVICES},
+    feed::Feed,
     model::{Device, Mac, Moment},
 };
-
-/// A device must be missed by this many sweeps in a row before it counts as gone, whatever the grace: one sweep may be
-/// lost to a busy machine.
-pub(super) const LEAST_MISSED: u32 = 3;
 
 /// A station that answers at more addresses than this answers for other hosts: a router with proxy ARP, or a host of
 /// containers or virtual addresses. Each address is a separate host, and one MAC would mix them up. A station with a
@@ -52,9 +48,7 @@ pub struct Census {
 #[derive(Clone, Copy, Debug)]
 struct Station {
     mac: Mac,
-    heard: Moment,
-    /// Sweeps in a row.
-    missed: u32,
+    sighting: Sighting,
 }
 
 /// All devices of a network fell silent at once.
@@ -94,7 +88,7 @@ impl Census {
         for (address, heard) in &swept.heard {
             let before = self.stations.get(address).map(|station| station.mac);
             let mac = before.filter(|mac| heard.rivals.contains(mac)).unwrap_or(heard.mac);
-            self.stations.insert(*address, Station { mac, heard: now, missed: 0 });
+            self.stations.insert(*address, Station { mac, sighting: Sighting::at(now) });
         }
     }
 
@@ -107,9 +101,8 @@ impl Census {
             if swept.heard.contains_key(address) {
                 return true;
             }
-            station.missed += 1;
+            let is_missing = station.sighting.miss(grace, now);
             let has_moved = elsewhere.contains(&station.mac) && !proxies.contains(&station.mac);
-            let is_missing = station.missed >= LEAST_MISSED && now.since(station.heard) >= grace;
             swept.asked.contains(address) && !has_moved && !is_missing
         });
     }
@@ -137,11 +130,7 @@ impl Census {
         macs.extend(swept.own.iter().map(|(address, mac)| (*address, Some(*mac))));
         let mut feed = Feed { remarks, proxies: self.proxies.clone(), ..Feed::default() };
         for (address, mac) in macs {
-            if feed.devices.len() < MAX_DEVICES {
-                feed.devices.push(Device { address: address.into(), mac, name: None });
-            } else {
-                feed.rejected.push(&format!("{address}: more than {MAX_DEVICES} devices"));
-            }
+            feed.add_found(Device { address: address.into(), mac, name: None });
         }
         feed
     }
@@ -165,14 +154,13 @@ fn contested(swept: &Swept) -> impl Iterator<Item = String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    const GRACE: Duration = Duration::from_secs(15 * 60);
-    const EVERY: Duration = Duration::from_secs(5 * 60);
-
-    fn mac(last: u8) -> Mac {
-        Mac::new([2, 0, 0, 0, 0, last])
-    }
+    use super::{
+        super::sighting::{
+            self, LEAST_MISSED,
+            test_sweeps::{EVERY, GRACE, mac},
+        },
+        *,
+    };
 
     /// Returns a sweep of 10.0.0.1 to `.asked` with these answers: the last octets of the address and of the MAC.
     fn swept(asked: u8, answers: &[(u8, u8)]) -> Swept {
@@ -200,14 +188,10 @@ mod tests {
     /// Returns the devices after each of these sweeps, five minutes apart.
     fn after(sweeps: &[&[(u8, u8)]]) -> Vec<String> {
         let mut census = Census::default();
-        let mut now = Moment::ZERO;
-        let take = |answers: &&[(u8, u8)]| {
-            now += EVERY;
-            census
-                .take(&swept(200, answers), GRACE, now)
-                .map_or_else(|error| error.to_string(), |feed| listing(&feed))
-        };
-        sweeps.iter().map(take).collect()
+        sighting::test_sweeps::after(sweeps, |answers, now| {
+            let feed = census.take(&swept(200, answers), GRACE, now);
+            feed.map_or_else(|error| error.to_string(), |feed| listing(&feed))
+        })
     }
 
     #[test]

@@ -9,9 +9,9 @@ use std::{
     time::Duration,
 };
 
-use super::census::{LEAST_MISSED, MOST_ADDRESSES};
+use super::{census::MOST_ADDRESSES, sighting::Sighting};
 use crate::{
-    feed::{Feed, MAX_DEVICES},
+    feed::Feed,
     model::{Address, Device, Mac, Moment},
 };
 
@@ -24,9 +24,7 @@ pub(super) struct Ipv6Census {
 #[derive(Clone, Copy, Debug)]
 struct Ipv6Station {
     address: Ipv6Addr,
-    heard: Moment,
-    /// Sweeps in a row.
-    missed: u32,
+    sighting: Sighting,
 }
 
 impl Ipv6Census {
@@ -46,16 +44,10 @@ impl Ipv6Census {
             let before = self.stations.get(mac).map(|station| station.address);
             let address = before.filter(|address| addresses.contains(address));
             if let Some(address) = address.or_else(|| addresses.first().copied()) {
-                self.stations.insert(*mac, Ipv6Station { address, heard: now, missed: 0 });
+                self.stations.insert(*mac, Ipv6Station { address, sighting: Sighting::at(now) });
             }
         }
-        self.stations.retain(|mac, station| {
-            if by_mac.contains_key(mac) {
-                return true;
-            }
-            station.missed += 1;
-            station.missed < LEAST_MISSED || now.since(station.heard) < grace
-        });
+        self.stations.retain(|mac, station| by_mac.contains_key(mac) || !station.sighting.miss(grace, now));
     }
 
     /// Whether no device is known.
@@ -65,12 +57,11 @@ impl Ipv6Census {
 
     /// Adds the devices to what the interface's own sweep has found, unless a MAC answers for others there.
     pub(super) fn add_to(&self, feed: &mut Feed, interface: &str) {
-        for (mac, station) in self.stations.iter().filter(|(mac, _)| !feed.proxies.contains(mac)) {
-            let Ok(address) = format!("{}%{interface}", station.address).parse::<Address>() else { continue };
-            if feed.devices.len() < MAX_DEVICES {
-                feed.devices.push(Device { address, mac: Some(*mac), name: None });
-            } else {
-                feed.rejected.push(&format!("{address}: more than {MAX_DEVICES} devices"));
+        for (mac, station) in &self.stations {
+            if !feed.proxies.contains(mac)
+                && let Ok(address) = Address::in_zone(station.address, interface)
+            {
+                feed.add_found(Device { address, mac: Some(*mac), name: None });
             }
         }
     }
@@ -78,14 +69,13 @@ impl Ipv6Census {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    const GRACE: Duration = Duration::from_secs(15 * 60);
-    const EVERY: Duration = Duration::from_secs(5 * 60);
-
-    fn mac(last: u8) -> Mac {
-        Mac::new([2, 0, 0, 0, 0, last])
-    }
+    use super::{
+        super::sighting::{
+            self,
+            test_sweeps::{GRACE, mac},
+        },
+        *,
+    };
 
     fn listing(census: &Ipv6Census, proxies: &[u8]) -> String {
         let mut feed = Feed { proxies: proxies.iter().map(|last| mac(*last)).collect(), ..Feed::default() };
@@ -99,15 +89,12 @@ mod tests {
     /// octets of the MACs.
     fn after(sweeps: &[&[(u16, u8)]]) -> Vec<String> {
         let mut census = Ipv6Census::default();
-        let mut now = Moment::ZERO;
-        let take = |answers: &&[(u16, u8)]| {
-            now += EVERY;
+        sighting::test_sweeps::after(sweeps, |answers, now| {
             let address = |last| Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, last);
             let found = answers.iter().map(|(last, station)| (address(*last), mac(*station))).collect();
             census.take(&found, GRACE, now);
             listing(&census, &[])
-        };
-        sweeps.iter().map(take).collect()
+        })
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 mod census;
 mod ipv6;
+mod sighting;
 mod sweep;
 
 use std::{collections::BTreeSet, io, net::Ipv4Addr, sync::Arc, time::Duration};

@@ -16,7 +16,11 @@ use ipnet::Ipv4Net;
 use nix::unistd::Pid;
 use socket2::{Domain, Socket, Type};
 
-use super::{namespace, turn::Turn};
+use super::{
+    kernel_counts::{sockets_in_state, tcp_counter},
+    namespace,
+    turn::Turn,
+};
 use crate::{Mac, Ports};
 
 const SCANNER: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 77, 0, 1), 16);
@@ -76,8 +80,7 @@ impl KernelHost {
                 // All of a local route's addresses are the machine's own, and its kernel answers ARP for them.
                 namespace::ip(&["route", "add", "local", &MANY.to_string(), "dev", "lo"]);
             }
-            let at = if is_many { Ipv4Addr::UNSPECIFIED } else { HOST.addr() };
-            let _listeners: Vec<Socket> = ports.iter().map(|port| listen(at, port)).collect();
+            let _listeners: Vec<Socket> = ports.iter().map(listen).collect();
             let chatter = UdpSocket::bind((HOST.addr(), 0)).expect("a free port");
             chatter.set_broadcast(true).expect("leave to broadcast");
             // A socket stays in the network that it was made in, wherever it goes.
@@ -120,7 +123,7 @@ impl KernelHost {
     pub fn in_state(&self, state: &str) -> usize {
         let path = format!("/proc/self/task/{}/net/tcp", self.inside);
         let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
-        text.lines().skip(1).filter(|line| line.split_whitespace().nth(3) == Some(state)).count()
+        sockets_in_state(&text, state)
     }
 
     /// The SYNs that it has answered, by its kernel's counters (RFC 4022): refused, accepted, and accepted
@@ -128,18 +131,14 @@ impl KernelHost {
     pub fn syns(&self) -> u64 {
         let path = format!("/proc/self/task/{}/net/snmp", self.inside);
         let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
-        let mut lines = text.lines().filter_map(|line| line.strip_prefix("Tcp: "));
-        let (names, values) = (lines.next().expect("names"), lines.next().expect("values"));
-        let wanted = ["OutRsts", "PassiveOpens", "AttemptFails"];
-        let counters = names.split(' ').zip(values.split(' ')).filter(|(name, _)| wanted.contains(name));
-        counters.map(|(_, value)| value.parse::<u64>().expect("a counter")).sum()
+        ["OutRsts", "PassiveOpens", "AttemptFails"].map(|name| tcp_counter(&text, name)).iter().sum()
     }
 }
 
 /// Listens at a port. Connections are not accepted: the backlog is more than a scanner makes, at each of many addresses.
-fn listen(at: Ipv4Addr, port: u16) -> Socket {
+fn listen(port: u16) -> Socket {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    socket.bind(&SocketAddrV4::new(at, port).into()).expect("a free port");
+    socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into()).expect("a free port");
     socket.listen(BACKLOG).expect("a bound socket");
     socket
 }

@@ -11,6 +11,7 @@
 //! | `turn` | which test has the machine's cores |
 //! | `responder` | the thread and its socket |
 //! | `kernel` | instead of the thread: a host that is a real kernel |
+//! | `kernel_counts` | what a kernel counts of its TCP |
 //! | `switch` | several such hosts, which talk to each other |
 //! | `world` | all devices and the frames under way; no I/O |
 //! | `device` | one device: its manners in frames |
@@ -33,6 +34,7 @@ use nix::sys::socket::{MsgFlags, send};
 mod device;
 mod impostor;
 mod kernel;
+mod kernel_counts;
 pub mod namespace;
 pub mod outputs;
 mod record;
@@ -44,6 +46,7 @@ mod world;
 
 pub use impostor::claim_addresses;
 pub use kernel::KernelHost;
+pub use kernel_counts::{sockets_in_state, tcp_counter};
 pub use record::Stats;
 pub use switch::{Node, PORT, Switch};
 pub use world::Outside;
